@@ -1,0 +1,33 @@
+"""The name section: a custom section that gives names to functions (and more, not read here)."""
+
+from __future__ import annotations
+
+from wasnap.errors import InvalidModule
+from wasnap.wasm.reader import Reader
+
+_FUNCTION_NAMES = 1  # id of the subsection
+
+
+def function_names(payload: bytes | memoryview) -> dict[int, str]:
+    """Function names by function index, from the payload of the section ``name``.
+
+    The specification forbids that a bad custom section makes a module invalid, so a section that
+    ends early or is otherwise malformed gives the names up to that place.
+    Source: core specification 3.0, appendix "Custom sections", name section.
+    """
+    names: dict[int, str] = {}
+    reader = Reader(bytes(payload))
+    try:
+        while not reader.at_end():
+            subsection = reader.byte()
+            size = reader.u32()
+            if subsection != _FUNCTION_NAMES:
+                reader.take(size)
+                continue
+            for _ in range(reader.u32()):
+                index = reader.u32()
+                names[index] = reader.name()
+            break
+    except InvalidModule:
+        pass  # not an error by the specification: see above
+    return names
