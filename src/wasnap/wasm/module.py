@@ -82,7 +82,7 @@ class Data:
     """A data segment: ``mode`` is 'active' or 'passive'; ``memory``, ``offset`` as in Element."""
 
     mode: str
-    payload: bytes | memoryview
+    payload: bytes
     memory: int = 0
     offset: bytes = b""
 
@@ -105,7 +105,7 @@ class Custom:
     """A custom section; ``after`` is the id of the last non-custom section before it, or 0."""
 
     name: str
-    payload: bytes | memoryview
+    payload: bytes
     after: int = 0
 
 

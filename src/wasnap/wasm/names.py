@@ -8,7 +8,7 @@ from wasnap.wasm.reader import Reader
 _FUNCTION_NAMES = 1  # id of the subsection
 
 
-def function_names(payload: bytes | memoryview) -> dict[int, str]:
+def function_names(payload: bytes) -> dict[int, str]:
     """Function names by function index, from the payload of the section ``name``.
 
     The specification forbids that a bad custom section makes a module invalid, so a section that
@@ -16,7 +16,7 @@ def function_names(payload: bytes | memoryview) -> dict[int, str]:
     Source: core specification 3.0, appendix "Custom sections", name section.
     """
     names: dict[int, str] = {}
-    reader = Reader(bytes(payload))
+    reader = Reader(payload)
     try:
         while not reader.at_end():
             subsection = reader.byte()
