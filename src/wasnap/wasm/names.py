@@ -31,3 +31,22 @@ def function_names(payload: bytes) -> dict[int, str]:
     except InvalidModule:
         pass  # not an error by the specification: see above
     return names
+
+
+def encode_function_names(names: dict[int, str]) -> bytes:
+    """The payload of a name section that holds just these function names."""
+    entries = [_uleb(len(names))]
+    for index in sorted(names):
+        raw = names[index].encode()
+        entries += [_uleb(index), _uleb(len(raw)), raw]
+    body = b"".join(entries)
+    return b"\x01" + _uleb(len(body)) + body
+
+
+def _uleb(n: int) -> bytes:
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n)
+    return bytes(out)

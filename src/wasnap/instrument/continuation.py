@@ -1,0 +1,561 @@
+"""Continuation modules: for one site, a module with one function that is the rest of the site's function.
+
+The rest is made by peeling.  The blocks around the site, outermost first, are opened again without parameters; in
+each, the operands that lie below the next inner block are pushed from their copies::
+
+    block, try_table, if    the same block: operands, inner level, rest of the block (of the arm that holds the site), end
+    loop                    block $out (results)
+                              block $again (params)  operands, inner level, rest of the iteration  br $out  end
+                              loop  the whole body  end
+                            end
+
+so a branch to the loop lands behind $again with the loop's parameters on the stack.  The innermost level pushes the
+operands saved in the frame, calls the next inner frame's continuation through the table ``wasnap.slots`` (or takes the
+results that lie in the frame, if this is the innermost), and goes on.  In it every site has the number, the operands
+and the saved set that it has in the hot module: the frames of a continued function look the same.
+
+At a loop's header the site's own loop is peeled without a rest: its parameters are pushed, and it is entered.
+Before a tail call only the call remains.
+
+Indices are those of the original module, since a continuation imports all memories, globals, tables and tags; only
+functions and segments are reached through helpers (``call f`` becomes a call of f's dispatcher).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from wasnap.instrument import abi
+from wasnap.instrument.abi import ProgramInfo, Site
+from wasnap.instrument.callgraph import CallGraph
+from wasnap.instrument.emit import (
+    ColdCode,
+    Scratch,
+    Target,
+    call,
+    copy_code,
+    i32_const,
+    local_get,
+    local_set,
+    uleb,
+)
+
+from wasnap.instrument.layout import FunctionPlan, Group, PlannedSite, plan_function
+from wasnap.instrument.scan import (
+    CALL,
+    KIND_NAMES,
+    LOOP,
+    TAIL,
+    Frame,
+    ModuleFacts,
+    SiteScan,
+    block_type,
+    leb,
+    scan,
+    skip_instruction,
+)
+from wasnap.instrument.transform import call_params, dispatch_chunks, runs, static_layout
+from wasnap.wasm.encode import encode
+from wasnap.wasm.module import Body, Custom, Export, Import, Module
+from wasnap.wasm.names import encode_function_names
+from wasnap.wasm.types import (
+    FUNC,
+    FUNCREF,
+    GLOBAL,
+    I32,
+    I64,
+    MEMORY,
+    TABLE,
+    TAG,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    TableType,
+)
+
+HOT = "wasnap"
+"""The module name under which the hot module's exports (and the table of slots) are imported."""
+
+
+class Continuations:
+    """Makes continuation modules for the sites of one program, from its original module.
+
+    ``module`` is the decoded original, ``info`` what its instrumentation told.  Functions are analysed when one of
+    their sites is first asked for, and kept.
+    """
+
+    def __init__(self, module: Module, info: ProgramInfo) -> None:
+        self.module = module
+        self.info = info
+        self.facts = ModuleFacts(module)
+        self._plans: dict[int, FunctionPlan] = {}
+        self._by_ordinal: dict[int, dict[int, PlannedSite]] = {}
+        self._names: dict[int, str] | None = None
+        self.chunks = dispatch_chunks(info.dispatched, self.facts.function_types)
+        self.dispatch: dict[int, tuple[int, int]] = {
+            f: (d, k) for d, (_, members) in enumerate(self.chunks) for k, f in enumerate(members)
+        }
+        self.referable = {f: k for k, f in enumerate(info.referable)}
+        # Flags of droppable segments lie where the whole module's scan put them.
+        self.facts.dropped.update(info.dropped)
+        flags, _, _ = static_layout(self.facts)
+        self.flag_of = {(kind, segment): at for kind, segment, at in flags}
+
+    def function_of(self, number: int) -> int:
+        """The function (whole index space) that holds site ``number``."""
+        bases = self.info.site_bases
+        if not 0 <= number < bases[-1]:
+            raise ValueError(f"no site {number}: there are {bases[-1]}")
+        return bisect_right(bases, number) - 1 + self.facts.n_imported
+
+    def function_name(self, function: int) -> str:
+        """The function's name from the name section, or ``#index``."""
+        if self._names is None:
+            self._names = self.module.function_names()
+        return self._names.get(function, f"#{function}")
+
+    def site(self, number: int) -> Site:
+        """The facts of site ``number``."""
+        function = self.function_of(number)
+        planned = self._planned(number)
+        s = planned.scan
+        group = planned.group
+        n_results = len(s.results) if s.kind == CALL else 0
+        return Site(
+            number,
+            function,
+            KIND_NAMES[s.kind],
+            s.start,
+            s.results if s.kind == CALL else b"",
+            group.offset_of_operand(len(group.operands) - n_results),
+            group.size,
+        )
+
+    def module_for(self, number: int) -> bytes:
+        """The continuation module for site ``number``: exports ``resume``, () -> results of the function."""
+        function = self.function_of(number)
+        plan = self._plan(function)
+        return _Continuation(self, plan, self._planned(number), self._first_site(function)).encode()
+
+    def _first_site(self, function: int) -> int:
+        return self.info.site_bases[function - self.facts.n_imported]
+
+    def _planned(self, number: int) -> PlannedSite:
+        function = self.function_of(number)
+        self._plan(function)
+        ordinal = number - self._first_site(function)
+        try:
+            return self._by_ordinal[function][ordinal]
+        except KeyError:
+            raise ValueError(f"site {number} is not a safepoint") from None
+
+    def _plan(self, function: int) -> FunctionPlan:
+        plan = self._plans.get(function)
+        if plan is None:
+            body = self.module.code[function - self.facts.n_imported]
+            s = scan(self.facts, function, body)
+            graph = CallGraph.known(self.facts, self.info.suspends, self.info.guarded)
+            plan = self._plans[function] = plan_function(graph, s)
+            self._by_ordinal[function] = {p.ordinal: p for p in plan.sites}
+        return plan
+
+
+class _Continuation:
+    """The making of one continuation function and the module around it."""
+
+    def __init__(
+        self, program: Continuations, plan: FunctionPlan, site: PlannedSite, first_site: int
+    ) -> None:
+        self.program = program
+        self.plan = plan
+        self.site = site
+        self.first_site = first_site
+        self.facts = program.facts
+        old = program.module
+        self.code = bytes(old.code[plan.scan.index - self.facts.n_imported].code)
+        self.module = Module(types=list(old.types))
+        self._type_indices: dict[FuncType, int] = {}
+        for i, t in enumerate(old.types):
+            self._type_indices.setdefault(t, i)
+        self._imports_of_indices()
+        self.helper_imports: dict[str, int] = {}
+        self.n_functions = self.facts.n_imported
+        self.target = Target(
+            control=len(self.facts.memory64),
+            frame_pointer=len(self.facts.globals),
+            counted=program.info.counted,
+            guarded=program.info.guarded,
+            exceptions=program.info.has_exns,
+            helper=self.helper,
+            type_index=self.type_index,
+        )
+        self.scratch = Scratch(len(plan.types))
+        self.frame_local = self.scratch.new(I32)
+        self.next_local = self.scratch.new(I32)
+        # What the code asks for at each position: (0 for what ends there, 1 for what begins there, thing)
+        self.marks: dict[int, list[tuple[int, PlannedSite | Frame | tuple[SiteScan, bool]]]] = {}
+        self.out: list[bytes] = []
+        self.depth = 0  # labels open in the emitted code, $body included
+        self.labels: list[int] = []  # for each open label of the original code, its level in the emitted code
+
+    # --- the module around the function -----------------------------------------------------------------
+
+    def type_index(self, params: bytes, results: bytes) -> int:
+        type = FuncType(params, results)
+        index = self._type_indices.get(type)
+        if index is None:
+            self.module.types.append(type)
+            index = self._type_indices[type] = len(self.module.types) - 1
+        return index
+
+    def helper(self, name: str) -> int:
+        """The index of a helper of the hot module, imported when it is first asked for."""
+        index = self.helper_imports.get(name)
+        if index is None:
+            params, results = self._helper_type(name)
+            self.module.imports.append(Import(HOT, name, FUNC, self.type_index(params, results)))
+            index = self.helper_imports[name] = self.n_functions
+            self.n_functions += 1
+        return index
+
+    def _helper_type(self, name: str) -> tuple[bytes, bytes]:
+        i32, i64 = bytes((I32,)), bytes((I64,))
+        fixed = {
+            abi.PUSH: (i32 + i32, b""),
+            abi.TICK: (b"", i32),
+            abi.ENTER: (b"", b""),
+            abi.LEAVE: (b"", b""),
+            abi.SAVE_REF: (bytes((FUNCREF,)), i32),
+            abi.LOAD_REF: (i32, bytes((FUNCREF,))),
+            abi.SAVE_EXN: (b"\x69", i32),
+            abi.LOAD_EXN: (i32, b"\x69"),
+        }
+        if name in fixed:
+            return fixed[name]
+        if name.startswith("wasnap.drop"):
+            return b"", b""
+        if name.startswith("wasnap.init"):
+            kind, _, index = name.removeprefix("wasnap.init").split("_")
+            is64 = (self.facts.memory64 if kind == "0" else self.facts.table64)[int(index)]
+            return (i64 if is64 else i32) + i32 + i32, b""
+        chunk = self.program.chunks[int(name.removeprefix("wasnap.d"))]
+        return chunk[0].params + i32, chunk[0].results
+
+    def _imports_of_indices(self) -> None:
+        """Import all that the code names by index, in the order of the original index spaces."""
+        old, imports = self.program.module, self.module.imports
+        imports += old.imported(FUNC)
+        for i, m in enumerate(old.memory_space()):
+            low = replace_minimum(m.limits)
+            imports.append(Import(HOT, f"wasnap.m{i}", MEMORY, MemoryType(low)))
+        control = MemoryType(Limits(0, abi.CONTROL_PAGES_MAX))
+        imports.append(Import(HOT, abi.CONTROL, MEMORY, control))
+        tables = old.table_space()
+        for i, t in enumerate(tables):
+            imports.append(Import(HOT, f"wasnap.t{i}", TABLE, TableType(t.element, replace_minimum(t.limits))))
+        self.slots = len(tables)
+        imports.append(Import(HOT, abi.SLOTS, TABLE, TableType(FUNCREF, Limits(0))))
+        if self.program.info.has_refs:
+            self.funcs = self.slots + 1
+            imports.append(Import(HOT, abi.FUNCS, TABLE, TableType(FUNCREF, Limits(0))))
+        for i, g in enumerate(old.global_space()):
+            imports.append(Import(HOT, f"wasnap.g{i}", GLOBAL, g))
+        imports.append(Import(HOT, abi.FRAME_POINTER, GLOBAL, GlobalType(I32, True)))
+        for i, tag in enumerate(old.tag_space()):
+            imports.append(Import(HOT, f"wasnap.e{i}", TAG, tag))
+
+    def encode(self) -> bytes:
+        results = self.plan.scan.type.results
+        body = self._function(results)
+        module = self.module
+        module.functions.append(self.type_index(b"", results))
+        types = self.plan.types + bytes(self.scratch.types)
+        module.code.append(Body(runs(types), body))
+        module.exports.append(Export(abi.RESUME, FUNC, self.n_functions))
+        name = self.program.function_name(self.plan.scan.index)
+        names = encode_function_names({self.n_functions: name})
+        module.customs.append(Custom("name", names, 11))
+        return encode(module)
+
+    # --- the function ------------------------------------------------------------------------------------
+
+    def _function(self, results: bytes) -> bytes:
+        target, site = self.target, self.site
+        path: list[Frame] = []
+        frame: Frame | None = site.scan.frame
+        while frame is not None:
+            path.append(frame)
+            frame = frame.parent
+        path.reverse()
+        # All sites of the function may be needed: what precedes the site is reached again around a loop.
+        groups: dict[int, Group] = {}
+        for p in self.plan.sites:
+            groups.setdefault(id(p.group), p.group)
+        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types, self.scratch)
+        self._collect_marks()
+        prologue = self._prologue()
+        self.depth = 1
+        self.labels = [0]
+        if site.scan.kind == TAIL:
+            self._push_operands(0)
+            end = skip_instruction(self.code, site.scan.start)
+            self._range(site.scan.start, end, marked=False)
+            self._emit(b"\x0b")
+        else:
+            self._level(path, 0)
+            self._emit(b"\x0b")
+        return b"".join(
+            (prologue, self.cold.opening(results), *self.out, self.cold.closing(results, self.first_site))
+        )
+
+    def _reachable(self, path: list[Frame], groups: dict[int, Group]) -> list[Group]:
+        """The groups of the sites that the continuation's code holds."""
+        if self.site.scan.kind == TAIL:
+            return []
+        start = self.site.scan.start
+        for frame in path:
+            if frame.kind == 0x03:
+                start = min(start, frame.start)
+        wanted = {id(p.group) for p in self.plan.sites if p.scan.start >= start}
+        return [g for g in groups.values() if id(g) in wanted]
+
+    def _collect_marks(self) -> None:
+        copied = 0
+        for p in self.plan.sites:
+            copied |= p.group.node.mask
+            self.marks.setdefault(p.scan.pos, []).append((int(p.scan.kind == TAIL), p))
+        for frame in self.plan.scan.copied:
+            if frame.copies and copied >> frame.copies[0] & 1:
+                self.marks.setdefault(frame.start, []).append((1, frame))
+        for s in self.plan.guarded:
+            self.marks.setdefault(s.start, []).append((1, (s, True)))
+            self.marks.setdefault(s.pos, []).append((0, (s, False)))
+        for things in self.marks.values():
+            things.sort(key=lambda m: m[0])
+
+    def _prologue(self) -> bytes:
+        """Read the frame: locals, where the next frame lies, which continuation it has."""
+        target = self.target
+        frame = local_get(self.frame_local)
+        out = [target.get_fp, local_set(self.frame_local)]
+        for local, offset in self.site.group.node.slots():
+            out.append(target.load(self.plan.types[local], frame, offset) + local_set(local))
+        out.append(frame + target.memarg(b"\x28", 4) + local_set(self.next_local))
+        # The operands are read later: a frame is overwritten only after all of them have been read.
+        out.append(frame + target.memarg(b"\x28", 0) + target.set_fp)
+        return b"".join(out)
+
+    def _emit(self, code: bytes) -> None:
+        self.out.append(code)
+
+    def _open(self, code: bytes) -> int:
+        """Open a block; returns its level."""
+        self._emit(code)
+        self.depth += 1
+        return self.depth - 1
+
+    def _close(self) -> None:
+        self._emit(b"\x0b")
+        self.depth -= 1
+
+    def _level(self, path: list[Frame], i: int) -> None:
+        """The block ``path[i]`` has been opened: what remains to be done in it, up to its end."""
+        frame = path[i]
+        if i == len(path) - 1:
+            self._innermost()
+            self._range(self.site.scan.pos, self._stop_of(frame, self.site.scan.pos), marked=True)
+            return
+        inner = path[i + 1]
+        for local in inner.copies or ():
+            self._emit(local_get(local))
+        if i + 1 == len(path) - 1 and self.site.scan.kind == LOOP:
+            self._push_operands(0)
+            self._range(inner.start, inner.end_pos + 1, marked=True, first=False)
+        else:
+            self._peel(path, i + 1)
+        after = inner.end_pos + 1
+        self._range(after, self._stop_of(frame, after), marked=True)
+
+    def _peel(self, path: list[Frame], i: int) -> None:
+        frame = path[i]
+        results = self.target.block_type(b"", frame.results)
+        if frame.kind == 0x03:
+            self._open(b"\x02" + results)
+            self.labels.append(self._open(b"\x02" + self.target.block_type(b"", frame.params)))
+            self._level(path, i)
+            self._emit(b"\x0c\x01")
+            self._close()
+            self.labels.pop()
+            self._range(frame.start, frame.end_pos + 1, marked=True, first=False)
+            self._close()
+            return
+        if frame.kind == 0x1F:
+            _, p = self._block_type_end(frame.start)
+            clauses, _ = self._catches(p)
+            self.labels.append(self._open(b"\x1f" + results + clauses))
+        else:
+            self.labels.append(self._open(b"\x02" + results))
+        self._level(path, i)
+        self._close()
+        self.labels.pop()
+
+    def _stop_of(self, frame: Frame, position: int) -> int:
+        """Where the part of ``frame`` that holds ``position`` ends: its end, or the else that follows."""
+        if frame.else_pos >= 0 and position <= frame.else_pos:
+            return frame.else_pos
+        return frame.end_pos
+
+    def _push_operands(self, without: int) -> None:
+        """Push the operands saved in the frame, all but the last ``without``."""
+        group = self.site.group
+        frame = local_get(self.frame_local)
+        for k in range(len(group.operands) - without):
+            self._emit(self.target.load(group.operands[k], frame, group.offset_of_operand(k)))
+
+    def _innermost(self) -> None:
+        """After a call: the operands, then what the next continuation returns, or the results in the frame."""
+        target, site = self.target, self.site
+        group, s = site.group, site.scan
+        n = len(s.results)
+        self._push_operands(n)
+        frame, following = local_get(self.frame_local), local_get(self.next_local)
+        type = target.block_type(b"", s.results)
+        index = self.type_index(b"", s.results)
+        out = [following, b"\x04", type]
+        out += [following, i32_const(1), b"\x6b", b"\x11", uleb(index), uleb(self.slots)]
+        out.append(b"\x05")
+        for k in range(len(group.operands) - n, len(group.operands)):
+            out.append(target.load(group.operands[k], frame, group.offset_of_operand(k)))
+        out.append(b"\x0b")
+        # The innermost frame has just been left at this site: it goes on without a poll.
+        stop = following + b"\x04\x7f" + target.stop + b"\x05" + i32_const(0) + b"\x0b"
+        out.append(target.poll(s, site.ordinal, self.cold.label(group, self.depth), stop))
+        self._emit(b"".join(out))
+
+    # --- copying code, with its labels and indices put right ----------------------------------------------
+
+    def _range(self, p: int, stop: int, *, marked: bool, first: bool = True) -> None:
+        """Emit the original code from ``p`` to ``stop``, polls and copies included.
+
+        ``first`` False: what begins at ``p`` itself has been done already (copies before a block).
+        """
+        code, begin, base = self.code, p, len(self.labels)
+        start = p
+        while p <= stop:
+            if marked and p in self.marks:
+                for when, thing in self.marks[p]:
+                    # What ends at the first position belongs to what was emitted before, what begins at the last
+                    # to what comes after.
+                    if (p == start and (when == 0 or not first)) or (p == stop and when == 1):
+                        continue
+                    if begin < p:
+                        self._emit(code[begin:p])
+                        begin = p
+                    self._mark(thing)
+            if p == stop:
+                break
+            op = code[p]
+            after = skip_instruction(code, p)
+            if op in (0x02, 0x03, 0x04):
+                self.labels.append(self.depth)
+                self.depth += 1
+            elif op == 0x0B:
+                self.labels.pop()
+                self.depth -= 1
+            else:
+                changed = self._rewrite(op, p)
+                if changed is not None:
+                    if begin < p:
+                        self._emit(code[begin:p])
+                    self._emit(changed)
+                    begin = after
+                    if op == 0x1F:
+                        self.labels.append(self.depth)
+                        self.depth += 1
+            p = after
+        if begin < stop:
+            self._emit(code[begin:stop])
+        assert len(self.labels) == base
+
+    def _mark(self, thing: PlannedSite | Frame | tuple[SiteScan, bool]) -> None:
+        target = self.target
+        if isinstance(thing, PlannedSite):
+            label = self.cold.label(thing.group, self.depth)
+            self._emit(target.poll(thing.scan, thing.ordinal, label))
+        elif isinstance(thing, Frame):
+            self._emit(copy_code(thing, self.scratch))
+        else:
+            s, opens = thing
+            params = call_params(self.facts, self.code, s.start, s.callee)
+            self._emit(target.guard(s, params)[0 if opens else 1])
+
+    def _label(self, label: int) -> int:
+        """An original label at this point, as a label of the emitted code."""
+        return self.depth - 1 - self.labels[len(self.labels) - 1 - label]
+
+    def _block_type_end(self, start: int) -> tuple[bytes, int]:
+        """The raw block type of the block at ``start``, and where it ends."""
+        _, _, p = block_type(self.code, start + 1, self.facts.types)
+        return self.code[start + 1 : p], p
+
+    def _catches(self, p: int) -> tuple[bytes, int]:
+        """The catch clauses at ``p`` with their labels put right, and where they end."""
+        code = self.code
+        count, p = leb(code, p)
+        out = [uleb(count)]
+        for _ in range(count):
+            kind = code[p]
+            out.append(bytes((kind,)))
+            p += 1
+            if kind < 2:
+                tag, p = leb(code, p)
+                out.append(uleb(tag))
+            label, p = leb(code, p)
+            out.append(uleb(self._label(label)))
+        return b"".join(out), p
+
+    def _rewrite(self, op: int, p: int) -> bytes | None:
+        """The instruction at ``p`` as it must be here, or None if it stays as it is."""
+        code = self.code
+        if op == 0x0C or op == 0x0D:
+            label, _ = leb(code, p + 1)
+            return bytes((op,)) + uleb(self._label(label))
+        if op == 0x10 or op == 0x12:
+            f, _ = leb(code, p + 1)
+            return None if f < self.facts.n_imported else self._dispatch(op, f)
+        if op == 0x0E:
+            count, q = leb(code, p + 1)
+            out = [b"\x0e", uleb(count)]
+            for _ in range(count + 1):
+                label, q = leb(code, q)
+                out.append(uleb(self._label(label)))
+            return b"".join(out)
+        if op == 0x1F:
+            raw, q = self._block_type_end(p)
+            return b"\x1f" + raw + self._catches(q)[0]
+        if op == 0xD2:
+            f, _ = leb(code, p + 1)
+            return i32_const(self.program.referable[f]) + b"\x25" + uleb(self.funcs)
+        if op == 0xFC:
+            sub, q = leb(code, p + 1)
+            if sub in (8, 12):
+                segment, q = leb(code, q)
+                index, _ = leb(code, q)
+                return call(self.helper(f"wasnap.init{0 if sub == 8 else 1}_{segment}_{index}"))
+            if sub in (9, 13):
+                segment, _ = leb(code, q)
+                return call(self.helper(f"wasnap.drop{0 if sub == 9 else 1}_{segment}"))
+        return None
+
+    def _dispatch(self, op: int, f: int) -> bytes:
+        d, k = self.program.dispatch[f]
+        return i32_const(k) + bytes((op,)) + uleb(self.helper(f"wasnap.d{d}"))
+
+
+def replace_minimum(limits: Limits) -> Limits:
+    """Limits that an import of the same memory or table accepts whatever it has grown to."""
+    return Limits(0, limits.maximum, limits.shared, limits.is64, limits.page_size_log2)
+
+
+__all__ = ["Continuations"]

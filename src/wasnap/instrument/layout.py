@@ -1,0 +1,150 @@
+"""Where each value lies in a frame, and which cold code stores it.
+
+Every safepoint of a function saves a set of locals (what is live there, and the copies of outer blocks' operands) and
+a list of operands.  The sets differ from site to site, so naive cold code, one block for each, nearly doubles the
+module.  Here the sets of one function form a forest: the parent of a set is the largest other set that it contains.
+The cold code of a set stores only what its parent's does not and then goes there:
+
+    entry (operands, set):  pop the operands and store them           one for each signature and set in use
+    node  (set):            store the locals of set - parent          shared by its entries and children
+    ...
+    finish:                 write the frame's header, return dummies
+
+Nothing is saved that is not live.  A frame is its header, the locals (the parent's layout comes first, so that the
+parent's code finds its places), then the operands, results of the call last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
+from wasnap.instrument.callgraph import CallGraph
+from wasnap.instrument.scan import TAIL, Frame, FunctionScan, SiteScan
+from wasnap.wasm.types import EXNREF
+
+_SEARCH_MAX = 300
+"""How many smaller sets are tried as parents: bounds the time for functions with thousands of sets."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One set of locals: ``delta`` lists (local, offset) of those that the parent does not store."""
+
+    mask: int
+    parent: Node | None
+    delta: list[tuple[int, int]]
+    size: int
+    has_exn: bool
+
+    def slots(self) -> list[tuple[int, int]]:
+        """(local, offset) of all locals of the set."""
+        return ([] if self.parent is None else self.parent.slots()) + self.delta
+
+
+@dataclass(slots=True)
+class Group:
+    """The sites with the same operands and the same set: one cold entry. ``size``: of the whole frame."""
+
+    operands: bytes
+    node: Node
+    size: int
+
+    def offset_of_operand(self, i: int) -> int:
+        return self.node.size + sum(SIZE_OF[t] for t in self.operands[:i])
+
+
+@dataclass(slots=True)
+class PlannedSite:
+    """A safepoint: the scan's site, its number within the function, its group."""
+
+    scan: SiteScan
+    ordinal: int
+    group: Group
+
+
+@dataclass(slots=True)
+class FunctionPlan:
+    """All of one function's safepoints, in the order of the code, and its guarded calls."""
+
+    scan: FunctionScan
+    types: bytes
+    """Types of all locals, with the copies."""
+    sites: list[PlannedSite]
+    guarded: list[SiteScan]
+
+
+def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
+    """Decide which sites of the function are safepoints, and lay out their frames."""
+    types = scan.locals + bytes(scan.extra_locals)
+    chosen: list[tuple[int, SiteScan, int]] = []
+    guarded: list[SiteScan] = []
+    carried: dict[int, int] = {}
+    for ordinal, site in enumerate(scan.sites):
+        if not graph.calls_suspending(site):
+            continue
+        if graph.blocked(scan, site):
+            if graph.guards(scan, site):
+                guarded.append(site)
+            continue
+        mask = 0 if site.kind == TAIL else site.live | _copies(site.frame, carried)
+        chosen.append((ordinal, site, mask))
+    nodes = _forest({mask for _, _, mask in chosen}, types)
+    groups: dict[tuple[bytes, int], Group] = {}
+    planned = []
+    for ordinal, site, mask in chosen:
+        key = (site.operands, mask)
+        group = groups.get(key)
+        if group is None:
+            node = nodes[mask]
+            size = node.size + sum(SIZE_OF[t] for t in site.operands)
+            group = groups[key] = Group(site.operands, node, size)
+        planned.append(PlannedSite(site, ordinal, group))
+    return FunctionPlan(scan, types, planned, guarded)
+
+
+def _copies(frame: Frame | None, known: dict[int, int]) -> int:
+    """The set of locals that hold copies of operands below ``frame`` and the blocks around it."""
+    path = []
+    mask = 0
+    while frame is not None:
+        got = known.get(id(frame))
+        if got is not None:
+            mask = got
+            break
+        path.append(frame)
+        frame = frame.parent
+    for frame in reversed(path):
+        for local in frame.copies or ():
+            mask |= 1 << local
+        known[id(frame)] = mask
+    return mask
+
+
+def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
+    ordered = sorted(masks, key=lambda m: (m.bit_count(), m))
+    exn_mask = 0
+    if EXNREF in types:
+        for i, t in enumerate(types):
+            if t == EXNREF:
+                exn_mask |= 1 << i
+    nodes: dict[int, Node] = {}
+    for i, mask in enumerate(ordered):
+        parent: Node | None = None
+        if not mask & exn_mask:
+            for j in range(i - 1, max(-1, i - 1 - _SEARCH_MAX), -1):
+                candidate = ordered[j]
+                if candidate & ~mask == 0:
+                    if not candidate & exn_mask:
+                        parent = nodes[candidate]
+                    break
+        size = FRAME_HEADER if parent is None else parent.size
+        rest = mask if parent is None else mask & ~parent.mask
+        delta = []
+        while rest:
+            local = (rest & -rest).bit_length() - 1
+            rest &= rest - 1
+            delta.append((local, size))
+            size += SIZE_OF[types[local]]
+        nodes[mask] = Node(mask, parent, delta, size, bool(mask & exn_mask))
+    return nodes
