@@ -40,6 +40,7 @@ from wasnap.instrument.emit import (
     uleb,
 )
 
+from wasnap.instrument.helpers import type_by_name
 from wasnap.instrument.layout import FunctionPlan, Group, PlannedSite, plan_function
 from wasnap.instrument.scan import (
     CALL,
@@ -222,7 +223,7 @@ class _Continuation:
     def _helper_type(self, name: str) -> tuple[bytes, bytes]:
         i32, i64 = bytes((I32,)), bytes((I64,))
         fixed = {
-            abi.PUSH: (i32 + i32, b""),
+            abi.SEAL: (i32, b""),
             abi.TICK: (b"", i32),
             abi.ENTER: (b"", b""),
             abi.LEAVE: (b"", b""),
@@ -239,6 +240,8 @@ class _Continuation:
             kind, _, index = name.removeprefix("wasnap.init").split("_")
             is64 = (self.facts.memory64 if kind == "0" else self.facts.table64)[int(index)]
             return (i64 if is64 else i32) + i32 + i32, b""
+        if name[len(abi.PREFIX)] in "sol":
+            return type_by_name(name).params, b""
         chunk = self.program.chunks[int(name.removeprefix("wasnap.d"))]
         return chunk[0].params + i32, chunk[0].results
 
@@ -261,7 +264,8 @@ class _Continuation:
             imports.append(Import(HOT, abi.FUNCS, TABLE, TableType(FUNCREF, Limits(0))))
         for i, g in enumerate(old.global_space()):
             imports.append(Import(HOT, f"wasnap.g{i}", GLOBAL, g))
-        imports.append(Import(HOT, abi.FRAME_POINTER, GLOBAL, GlobalType(I32, True)))
+        for name in (abi.FRAME_POINTER, abi.FRAME):
+            imports.append(Import(HOT, name, GLOBAL, GlobalType(I32, True)))
         for i, tag in enumerate(old.tag_space()):
             imports.append(Import(HOT, f"wasnap.e{i}", TAG, tag))
 
@@ -292,7 +296,7 @@ class _Continuation:
         groups: dict[int, Group] = {}
         for p in self.plan.sites:
             groups.setdefault(id(p.group), p.group)
-        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types, self.scratch)
+        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types)
         self._collect_marks()
         prologue = self._prologue()
         self.depth = 1
@@ -430,7 +434,7 @@ class _Continuation:
         out.append(b"\x0b")
         # The innermost frame has just been left at this site: it goes on without a poll.
         stop = following + b"\x04\x7f" + target.stop + b"\x05" + i32_const(0) + b"\x0b"
-        out.append(target.poll(s, site.ordinal, self.cold.label(group, self.depth), stop))
+        out.append(target.poll(site, self.cold.label(group, self.depth), stop))
         self._emit(b"".join(out))
 
     # --- copying code, with its labels and indices put right ----------------------------------------------
@@ -482,7 +486,7 @@ class _Continuation:
         target = self.target
         if isinstance(thing, PlannedSite):
             label = self.cold.label(thing.group, self.depth)
-            self._emit(target.poll(thing.scan, thing.ordinal, label))
+            self._emit(target.poll(thing, label))
         elif isinstance(thing, Frame):
             self._emit(copy_code(thing, self.scratch))
         else:

@@ -2,28 +2,30 @@
 
 A function with safepoints is wrapped, so that no label inside it changes its depth::
 
-    block $finish (result i32)
-      block $node ... (result i32)            one for each shared set, parents outermost
-        block $entry ... (result operands.. i32)
+    block $finish
+      block $node ...                    one for each shared set of locals, parents outermost
+        block $entry ... (result operands..)
           block $body (results)  the function's own code, with polls  end
           return
-        end   ;; entry: operands and the site's ordinal are on the stack
-        ..store operands..  i32.const size  br $node
-      end     ;; node: the frame's size is on the stack
-      ..store locals..  br $parent
+        end   ;; an entry: the operands are on the stack; a helper pushes the frame with them
+        ..i32.const ordinal  i32.const size  call $operands..  br $node
+      end     ;; a node
+      ..store the locals that the parent does not..  br $parent
     end       ;; finish
-    local.get $site  i32.const first site  i32.add  call $push   dummy results
+    i32.const first site  call $seal  dummy results
 
-A poll is ``i32.const ordinal, load of the stop word, br_if $entry, drop``: the branch carries the operands and the ordinal.
+A poll is ``load of the stop word, br_if $entry``: the branch carries the operands.  Where several sites share an entry
+it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  Locals and operands are mostly stored by
+helpers that take them as parameters: two bytes of code for each value instead of eight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from wasnap.instrument.abi import NO_STOP_DEPTH, SIZE_OF, STOP_WORD
-from wasnap.instrument.layout import Group, Node
-from wasnap.instrument.scan import Frame, SiteScan
+from wasnap.instrument.abi import NO_STOP_DEPTH, PREFIX, SEAL, STOP_WORD
+from wasnap.instrument.layout import Group, Node, PlannedSite
+from wasnap.instrument.scan import LOOP, Frame, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 LOCAL_GET, LOCAL_SET, LOCAL_TEE = 0x20, 0x21, 0x22
@@ -114,6 +116,8 @@ class Target:
         self.type_index = type_index
         self.get_fp = bytes((GLOBAL_GET,)) + uleb(frame_pointer)
         self.set_fp = bytes((GLOBAL_SET,)) + uleb(frame_pointer)
+        self.get_frame = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 1)
+        self.set_frame = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 1)
         stop = i32_const(0) + self.memarg(b"\x28", STOP_WORD)
         atomic = i32_const(0) + self.memarg(b"\xfe\x10", STOP_WORD, 2)
         if counted:
@@ -140,9 +144,11 @@ class Target:
         return address + self.memarg(_LOAD[t], offset)
 
     def store(self, t: int, address: bytes, value: bytes, offset: int) -> bytes:
-        """Save ``value`` of type ``t`` at ``address + offset``; an exception reference must be a handle already."""
+        """Save ``value`` of type ``t`` at ``address + offset``."""
         if t == FUNCREF:
             value += call(self.helper("wasnap.save_ref"))
+        elif t == EXNREF:
+            value += call(self.helper("wasnap.save_exn"))
         if t in (FUNCREF, EXNREF):
             t = I32
         return address + value + self.memarg(_STORE[t], offset)
@@ -157,11 +163,12 @@ class Target:
         index = self.type_index(params, results)
         return _sleb_positive(index)
 
-    def poll(self, site: SiteScan, ordinal: int, label: int, stop: bytes | None = None) -> bytes:
+    def poll(self, site: PlannedSite, label: int, stop: bytes | None = None) -> bytes:
         """The poll of a site whose cold entry is ``label`` levels out."""
         if stop is None:
-            stop = self.stop_at_loop if site.kind == 1 else self.stop
-        return i32_const(ordinal) + stop + b"\x0d" + uleb(label) + b"\x1a"
+            stop = self.stop_at_loop if site.scan.kind == LOOP else self.stop
+        poll = stop + b"\x0d" + uleb(label)
+        return i32_const(site.ordinal) + poll + b"\x1a" if site.group.shared else poll
 
     def guard(self, site: SiteScan, params: bytes) -> tuple[bytes, bytes]:
         """What goes before and after a call below which nothing may stop; ``params``: all that the call takes."""
@@ -224,12 +231,9 @@ def copy_code(frame: Frame, scratch: Scratch) -> bytes:
 class ColdCode:
     """The cold code of one function: opens before the body, closes after it, and knows each group's label."""
 
-    def __init__(self, target: Target, groups: Sequence[Group], types: bytes, scratch: Scratch) -> None:
+    def __init__(self, target: Target, groups: Sequence[Group], types: bytes) -> None:
         self.target = target
         self.types = types
-        self.scratch = scratch
-        self.site_local = scratch.new(I32)
-        self._handles: dict[int, int] = {}  # a local that holds an exception reference -> the one for its handle
         self.groups = list(groups)
         users: dict[int, int] = {}
         nodes: dict[int, Node] = {}
@@ -241,12 +245,13 @@ class ColdCode:
                 node = node.parent
                 if node is not None:
                     users[id(node)] = users.get(id(node), 0) + 1
-        # A set with one entry and no children is stored by its entry.  Parents (smaller sets) come first: outermost.
-        inlined = {id(g.node) for g in self.groups if users[id(g.node)] == 1}
+        # A set with one entry and no children is stored by its entry.
+        self._inlined = {id(g.node) for g in self.groups if users[id(g.node)] == 1}
+        # Parents (smaller sets) come first: outermost.
         self.nodes = sorted(
-            (n for n in nodes.values() if id(n) not in inlined), key=lambda n: (n.mask.bit_count(), n.mask)
+            (n for n in nodes.values() if id(n) not in self._inlined),
+            key=lambda n: (n.mask.bit_count(), n.mask),
         )
-        self._inlined = inlined
         self._level = {id(n): 1 + i for i, n in enumerate(self.nodes)}  # level 0 is $finish
         first = 1 + len(self.nodes)
         self._entry = {id(g): first + i for i, g in enumerate(self.groups)}
@@ -258,9 +263,10 @@ class ColdCode:
 
     def opening(self, results: bytes) -> bytes:
         target = self.target
-        out = [b"\x02\x7f" * (1 + len(self.nodes))]
+        out = [b"\x02\x40" * (1 + len(self.nodes))]
         for group in self.groups:
-            out.append(b"\x02" + target.block_type(b"", group.operands + b"\x7f"))
+            carried = group.operands + (b"\x7f" if group.shared else b"")
+            out.append(b"\x02" + target.block_type(b"", carried))
         out.append(b"\x02" + target.block_type(b"", results))
         return b"".join(out)
 
@@ -276,63 +282,57 @@ class ColdCode:
             out.append(self._store_locals(node))
             out.append(self._branch(node.parent, 1 + i))
         out.append(b"\x0b")
-        out.append(local_get(self.site_local) + i32_const(first_site) + bytes((I32_ADD,)))
-        out.append(call(target.helper("wasnap.push")))
+        out.append(i32_const(first_site) + call(target.helper(SEAL)))
         out += [ZERO[t] for t in results]
         out.append(b"\x0b")
         return b"".join(out)
 
     def _branch(self, node: Node | None, level: int) -> bytes:
-        """Go to ``node``'s code (or to $finish) from code that lies in ``level`` blocks."""
+        """Go to ``node``'s code (or to $finish) from code that lies in ``level`` blocks, unless it follows anyway."""
         goal = 0 if node is None else self._level[id(node)]
-        return b"\x0c" + uleb(level - 1 - goal)
+        return b"" if goal == level - 1 else b"\x0c" + uleb(level - 1 - goal)
 
     def _entry_code(self, group: Group) -> bytes:
         target, node = self.target, group.node
-        out = [local_set(self.site_local)]
-        temps = self.scratch.take(group.operands)
-        out += [local_set(x) for x in reversed(temps)]
-        values = [local_get(x) for x in temps]
-        if EXNREF in group.operands:
-            # Saved exceptions are frames of their own: all of them come before this frame's first byte.
-            for i, t in enumerate(group.operands):
-                if t == EXNREF:
-                    handle = self._handle(temps[i])
-                    out.append(values[i] + call(target.helper("wasnap.save_exn")) + local_set(handle))
-                    values[i] = local_get(handle)
-        inline = id(node) in self._inlined
-        if node.has_exn:
-            # Such a set has no parent, and its node may be shared: convert here, where everything can still be first.
-            for local, _ in node.delta:
-                if self.types[local] == EXNREF:
-                    save = call(target.helper("wasnap.save_exn")) + local_set(self._handle(local))
-                    out.append(local_get(local) + save)
-        offset = node.size
-        for t, value in zip(group.operands, values, strict=True):
-            out.append(target.store(t, target.get_fp, value, offset))
-            offset += SIZE_OF[t]
+        site = b"" if group.shared else i32_const(group.ordinal)
         level = self._entry[id(group)]
-        if inline:
-            out.append(self._store_locals(node))
-            out.append(i32_const(group.size))
-            out.append(self._branch(node.parent, level))
-        else:
-            out.append(i32_const(group.size))
-            out.append(self._branch(node, level))
-        return b"".join(out)
-
-    def _handle(self, local: int) -> int:
-        got = self._handles.get(local)
-        if got is None:
-            got = self._handles[local] = self.scratch.new(I32)
-        return got
+        if id(node) not in self._inlined:
+            push = i32_const(group.size) + call(target.helper(operands_helper(group.operands)))
+            return site + push + self._branch(node, level)
+        if node.parent is None and len(node.delta) <= SPILL_MAX:
+            values = b"".join(local_get(local) for local, _ in node.delta)
+            types = bytes(self.types[local] for local, _ in node.delta)
+            spill = call(target.helper(spill_helper(group.operands, types)))
+            return site + values + spill + self._branch(None, level)
+        push = i32_const(group.size) + call(target.helper(operands_helper(group.operands)))
+        return site + push + self._store_locals(node) + self._branch(node.parent, level)
 
     def _store_locals(self, node: Node) -> bytes:
         target = self.target
+        if node.parent is None and node.delta:
+            values = b"".join(local_get(local) for local, _ in node.delta)
+            types = bytes(self.types[local] for local, _ in node.delta)
+            return values + call(target.helper(locals_helper(types)))
         out = []
         for local, offset in node.delta:
-            t = self.types[local]
-            value = local_get(self._handle(local) if t == EXNREF else local)
-            out.append(target.store(t, target.get_fp, value, offset))
+            out.append(target.store(self.types[local], target.get_frame, local_get(local), offset))
         return b"".join(out)
 
+
+SPILL_MAX = 12
+"""Locals that one helper takes together with the operands; larger sets need two calls but share more helpers."""
+
+
+def spill_helper(operands: bytes, types: bytes) -> str:
+    """Name of the helper (operands.., ordinal, locals..) that pushes a whole frame."""
+    return f"{PREFIX}s{operands.hex()}_{types.hex()}"
+
+
+def operands_helper(operands: bytes) -> str:
+    """Name of the helper (operands.., ordinal, size) that pushes a frame and stores its operands."""
+    return f"{PREFIX}o{operands.hex()}"
+
+
+def locals_helper(types: bytes) -> str:
+    """Name of the helper (locals..) that stores the first locals of the frame just pushed."""
+    return f"{PREFIX}l{types.hex()}"

@@ -13,6 +13,7 @@ from wasnap.instrument.abi import (
     EXCEPTION_FRAME,
     FRAME_HEADER,
     NO_STOP_DEPTH,
+    PREFIX,
     SIZE_OF,
     STATIC_AREA,
     STOP_WORD,
@@ -36,26 +37,90 @@ class Helper:
 I = bytes((I32,))  # noqa: E741
 
 
-def push(target: Target, headroom: int) -> Helper:
-    """(size, site): write the header of the frame that lies at the frame pointer, and move the pointer behind it.
+def push(target: Target) -> Helper:
+    """(size, site): begin a frame at the frame pointer: write its header, move the pointer behind it, make room.
 
-    Afterwards there is room for ``headroom`` more bytes: so much may be stored before the next push.
+    Leaves the frame's address in the global ``wasnap.frame``.
     """
     size_pages = b"\x3f" + uleb(target.control)
     grow = b"\x40" + uleb(target.control)
+    room = target.get_fp + local_get(0) + b"\x6a" + i32_const(65535) + b"\x6a" + i32_const(16) + b"\x76"
     code = b"".join(
         (
-            target.get_fp, local_get(1), target.memarg(b"\x36", 0),
-            target.get_fp, local_get(0), target.memarg(b"\x36", 4),
-            target.get_fp, local_get(0), b"\x6a", target.set_fp,
-            size_pages, i32_const(16), b"\x74",  # bytes of the control memory
-            target.get_fp, b"\x6b", i32_const(headroom), b"\x49",  # ... - fp < headroom (unsigned)
-            b"\x04\x40",
-            i32_const(GROW_PAGES + (headroom >> 16)), grow, i32_const(-1), b"\x46", b"\x04\x40\x00\x0b",
-            b"\x0b\x0b",
+            room, size_pages, b"\x4f", b"\x04\x40",  # (fp + size + 65535) >> 16 >= pages (unsigned)
+            local_get(0), i32_const(16), b"\x76", i32_const(GROW_PAGES), b"\x6a", grow,
+            i32_const(-1), b"\x46", b"\x04\x40\x00\x0b",
+            b"\x0b",
+            target.get_fp, target.set_frame,
+            target.get_frame, local_get(1), target.memarg(b"\x36", 0),
+            target.get_frame, local_get(0), target.memarg(b"\x36", 4),
+            target.get_fp, local_get(0), b"\x6a", target.set_fp, b"\x0b",
         )
     )  # fmt: skip
     return Helper(FuncType(I + I, b""), b"", code)
+
+
+def seal(target: Target) -> Helper:
+    """(first site): the frame just pushed holds the ordinal of its site within the function: make it the site's number."""
+    code = target.get_frame + target.get_frame + target.memarg(b"\x28", 0) + local_get(0) + b"\x6a"
+    return Helper(FuncType(I, b""), b"", code + target.memarg(b"\x36", 0) + b"\x0b")
+
+
+def spill(target: Target, operands: bytes, types: bytes) -> Helper:
+    """(operands.., ordinal, locals..): push a whole frame."""
+    n = len(operands)
+    sizes = [SIZE_OF[t] for t in types]
+    offset = FRAME_HEADER
+    out = [i32_const(FRAME_HEADER + sum(sizes) + sum(SIZE_OF[t] for t in operands)) + local_get(n)]
+    out.append(call(target.helper("wasnap.push")))
+    for i, t in enumerate(types):
+        out.append(target.store(t, target.get_frame, local_get(n + 1 + i), offset))
+        offset += SIZE_OF[t]
+    for i, t in enumerate(operands):
+        out.append(target.store(t, target.get_frame, local_get(i), offset))
+        offset += SIZE_OF[t]
+    return Helper(FuncType(operands + I + types, b""), b"", b"".join(out) + b"\x0b")
+
+
+def push_operands(target: Target, operands: bytes) -> Helper:
+    """(operands.., ordinal, size): push a frame and store the operands at its end."""
+    n = len(operands)
+    total = sum(SIZE_OF[t] for t in operands)
+    out = [local_get(n + 1) + local_get(n) + call(target.helper("wasnap.push"))]
+    if operands:
+        out.append(target.get_frame + local_get(n + 1) + b"\x6a" + i32_const(total) + b"\x6b" + local_set(n))
+    offset = 0
+    for i, t in enumerate(operands):
+        out.append(target.store(t, local_get(n), local_get(i), offset))
+        offset += SIZE_OF[t]
+    return Helper(FuncType(operands + I + I, b""), b"", b"".join(out) + b"\x0b")
+
+
+def store_locals(target: Target, types: bytes) -> Helper:
+    """(locals..): store the first locals of the frame just pushed."""
+    out = []
+    offset = FRAME_HEADER
+    for i, t in enumerate(types):
+        out.append(target.store(t, target.get_frame, local_get(i), offset))
+        offset += SIZE_OF[t]
+    return Helper(FuncType(types, b""), b"", b"".join(out) + b"\x0b")
+
+
+def by_name(target: Target, name: str) -> Helper:
+    """The helper that a name of ``emit.spill_helper`` and its like asks for."""
+    kind, _, rest = name.removeprefix(PREFIX).partition("_")
+    if kind[0] == "s":
+        return spill(target, bytes.fromhex(kind[1:]), bytes.fromhex(rest))
+    make = push_operands if kind[0] == "o" else store_locals
+    return make(target, bytes.fromhex(kind[1:]))
+
+
+def type_by_name(name: str) -> FuncType:
+    """The type of that helper."""
+    kind, _, rest = name.removeprefix(PREFIX).partition("_")
+    types = bytes.fromhex(kind[1:])
+    behind = {"s": I + bytes.fromhex(rest), "o": I + I, "l": b""}[kind[0]]
+    return FuncType(types + behind, b"")
 
 
 def tick(target: Target) -> Helper:
@@ -116,38 +181,15 @@ def load_ref(refs: int) -> Helper:
     return Helper(FuncType(I, bytes((FUNCREF,))), b"", code)
 
 
-def save_exn(target: Target, tags: Sequence[FuncType], myself: int) -> Helper:
-    """(exnref) -> address: throw it, catch it by its tag, and push its payload as a frame of its own (0 for null)."""
-    address, base = 1, 2
-    local_types = bytearray(I)
-    cases = []
-    for k, tag in enumerate(tags):
-        temps = []
-        for t in tag.params:
-            temps.append(base + len(local_types) - 1)
-            local_types.append(t)
-        lines = [local_set(x) for x in reversed(temps)]
-        values = []
-        for x, t in zip(temps, tag.params, strict=True):
-            if t == EXNREF:
-                handle = base + len(local_types) - 1
-                local_types.append(I32)
-                lines.append(local_get(x) + call(myself) + local_set(handle))
-                values.append(local_get(handle))
-            else:
-                values.append(local_get(x))
-        lines.append(target.get_fp + local_set(address))
-        offset = FRAME_HEADER
-        for t, value in zip(tag.params, values, strict=True):
-            if t == EXTERNREF:
-                lines.append(b"\x00")  # never reached: such tags make exception references unsaveable
-                continue
-            lines.append(target.store(t, target.get_fp, value, offset))
-            offset += SIZE_OF[t]
-        lines.append(i32_const(offset) + i32_const(EXCEPTION_FRAME + k) + call(target.helper("wasnap.push")))
-        lines.append(local_get(address) + b"\x0f")
-        cases.append(b"".join(lines))
+def save_exn(target: Target, tags: Sequence[FuncType]) -> Helper:
+    """(exnref) -> address: throw it, catch it by its tag, and push its payload as a frame of its own (0 for null).
+
+    ``wasnap.frame`` stays what it was: the frame that the reference belongs to may be half written.
+    """
+    outer, own = 1, 2
+    local_types = bytearray(I + I)
     out = [local_get(0), b"\xd1", b"\x04\x40", i32_const(0), b"\x0f\x0b"]
+    out.append(target.get_frame + local_set(outer))
     out.append(b"\x02\x40")  # $foreign: an exception of no tag of ours
     for tag in reversed(tags):
         out.append(b"\x02" + target.block_type(b"", tag.params))
@@ -156,15 +198,28 @@ def save_exn(target: Target, tags: Sequence[FuncType], myself: int) -> Helper:
         out.append(b"\x00" + uleb(k) + uleb(k))
     out.append(b"\x02" + uleb(len(tags)))
     out.append(local_get(0) + b"\x0a\x0b\x00")
-    for case in cases:
-        out.append(b"\x0b" + case)
+    for k, tag in enumerate(tags):
+        temps = []
+        for t in tag.params:
+            local_types.append(t)
+            temps.append(len(local_types))
+        out.append(b"\x0b")
+        out += [local_set(x) for x in reversed(temps)]
+        size = FRAME_HEADER + sum(SIZE_OF[t] for t in tag.params)
+        out.append(i32_const(size) + i32_const(EXCEPTION_FRAME + k) + call(target.helper("wasnap.push")))
+        out.append(target.get_frame + local_set(own))
+        offset = FRAME_HEADER
+        for x, t in zip(temps, tag.params, strict=True):
+            if t != EXTERNREF:  # such tags make exception references unsaveable: never reached
+                out.append(target.store(t, local_get(own), local_get(x), offset))
+            offset += SIZE_OF[t]
+        out.append(local_get(outer) + target.set_frame + local_get(own) + b"\x0f")
     out.append(b"\x0b\x00\x0b")
     return Helper(FuncType(bytes((EXNREF,)), I), bytes(local_types), b"".join(out))
 
 
-def load_exn(target: Target, tags: Sequence[FuncType], myself: int) -> Helper:
+def load_exn(target: Target, tags: Sequence[FuncType]) -> Helper:
     """(address) -> exnref: throw the saved payload again under its tag and catch it by reference."""
-    del myself
     address = local_get(0)
     out = [address, b"\x45", b"\x04\x40", bytes((0xD0, EXNREF)), b"\x0f\x0b"]
     out += [bytes((0x02, EXNREF)), b"\x1f\x40\x01\x03\x00"]
@@ -192,9 +247,6 @@ def save_globals(target: Target, slots: Sequence[tuple[int, GlobalType, int]]) -
         value = b"\x23" + uleb(index)
         if type.value == EXTERNREF:
             out.append(i32_const(0) + value + b"\xd1\x45" + target.memarg(b"\x36", address))
-        elif type.value == EXNREF:
-            value += call(target.helper("wasnap.save_exn"))
-            out.append(i32_const(0) + value + target.memarg(b"\x36", address))
         else:
             out.append(target.store(type.value, i32_const(0), value, address))
     return Helper(FuncType(), b"", b"".join(out) + b"\x0b")

@@ -5,10 +5,10 @@ a list of operands.  The sets differ from site to site, so naive cold code, one 
 module.  Here the sets of one function form a forest: the parent of a set is the largest other set that it contains.
 The cold code of a set stores only what its parent's does not and then goes there:
 
-    entry (operands, set):  pop the operands and store them           one for each signature and set in use
+    entry (operands, set):  push a frame, store the operands          one for each signature and set in use
     node  (set):            store the locals of set - parent          shared by its entries and children
     ...
-    finish:                 write the frame's header, return dummies
+    finish:                 complete the frame's header, return dummies
 
 Nothing is saved that is not live.  A frame is its header, the locals (the parent's layout comes first, so that the
 parent's code finds its places), then the operands, results of the call last.
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.scan import TAIL, Frame, FunctionScan, SiteScan
-from wasnap.wasm.types import EXNREF
 
 _SEARCH_MAX = 300
 """How many smaller sets are tried as parents: bounds the time for functions with thousands of sets."""
@@ -35,7 +34,6 @@ class Node:
     parent: Node | None
     delta: list[tuple[int, int]]
     size: int
-    has_exn: bool
 
     def slots(self) -> list[tuple[int, int]]:
         """(local, offset) of all locals of the set."""
@@ -44,11 +42,16 @@ class Node:
 
 @dataclass(slots=True)
 class Group:
-    """The sites with the same operands and the same set: one cold entry. ``size``: of the whole frame."""
+    """The sites with the same operands and the same set: one cold entry.
+
+    ``size``: of the whole frame.  ``ordinal``: the site's, if there is just one; ``shared``: there are more.
+    """
 
     operands: bytes
     node: Node
     size: int
+    ordinal: int
+    shared: bool = False
 
     def offset_of_operand(self, i: int) -> int:
         return self.node.size + sum(SIZE_OF[t] for t in self.operands[:i])
@@ -98,7 +101,9 @@ def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
         if group is None:
             node = nodes[mask]
             size = node.size + sum(SIZE_OF[t] for t in site.operands)
-            group = groups[key] = Group(site.operands, node, size)
+            group = groups[key] = Group(site.operands, node, size, ordinal)
+        else:
+            group.shared = True
         planned.append(PlannedSite(site, ordinal, group))
     return FunctionPlan(scan, types, planned, guarded)
 
@@ -123,28 +128,27 @@ def _copies(frame: Frame | None, known: dict[int, int]) -> int:
 
 def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
     ordered = sorted(masks, key=lambda m: (m.bit_count(), m))
-    exn_mask = 0
-    if EXNREF in types:
-        for i, t in enumerate(types):
-            if t == EXNREF:
-                exn_mask |= 1 << i
     nodes: dict[int, Node] = {}
     for i, mask in enumerate(ordered):
         parent: Node | None = None
-        if not mask & exn_mask:
-            for j in range(i - 1, max(-1, i - 1 - _SEARCH_MAX), -1):
-                candidate = ordered[j]
-                if candidate & ~mask == 0:
-                    if not candidate & exn_mask:
-                        parent = nodes[candidate]
-                    break
+        count = mask.bit_count()
+        for j in range(i - 1, max(-1, i - 1 - _SEARCH_MAX), -1):
+            candidate = ordered[j]
+            if candidate & ~mask == 0:
+                # A local that a helper stores costs 2 bytes of code, one stored in line 8.
+                if 8 * (count - candidate.bit_count()) + 4 < 2 * count:
+                    parent = nodes[candidate]
+                break
         size = FRAME_HEADER if parent is None else parent.size
         rest = mask if parent is None else mask & ~parent.mask
-        delta = []
+        locals_ = []
         while rest:
-            local = (rest & -rest).bit_length() - 1
+            locals_.append((rest & -rest).bit_length() - 1)
             rest &= rest - 1
+        locals_.sort(key=lambda x: (types[x], x))  # by type: the same helpers for more sets
+        delta = []
+        for local in locals_:
             delta.append((local, size))
             size += SIZE_OF[types[local]]
-        nodes[mask] = Node(mask, parent, delta, size, bool(mask & exn_mask))
+        nodes[mask] = Node(mask, parent, delta, size)
     return nodes

@@ -196,7 +196,6 @@ class Transform:
             helper=self.helper,
             type_index=self.type_index,
         )
-        largest = 0
         dispatched: set[int] = set()
         n = facts.n_imported
         for i, s in enumerate(self.analysis.scans):
@@ -207,15 +206,12 @@ class Transform:
                         if site.callee != INDIRECT and site.callee >= n:
                             dispatched.add(site.callee)
                 if plan.sites or plan.guarded or s.drops:
-                    largest = max(
-                        largest, max((p.group.size for p in plan.sites), default=0)
-                    )
                     module.code[i] = self._body(plan, self.old.code[i], self.analysis.site_bases[i])
             elif s.drops:
                 plan = FunctionPlan(s, s.locals, [], [])
                 module.code[i] = self._body(plan, self.old.code[i], 0)
         info = self._describe(sorted(dispatched))
-        self._append_all(info, largest)
+        self._append_all(info)
         return Instrumented(encode(module), info)
 
     def _has_exceptions(self) -> bool:
@@ -239,10 +235,10 @@ class Transform:
             for p in plan.sites:
                 groups.setdefault(id(p.group), p.group)
                 copied |= p.group.node.mask
-            cold = ColdCode(target, list(groups.values()), plan.types, scratch)
+            cold = ColdCode(target, list(groups.values()), plan.types)
             for p in plan.sites:
                 site = p.scan
-                poll = target.poll(site, p.ordinal, cold.label(p.group, site.depth))
+                poll = target.poll(p, cold.label(p.group, site.depth))
                 edits.append((site.pos, int(site.kind == TAIL), poll))
             for frame in s.copied:
                 if frame.copies and copied >> frame.copies[0] & 1:
@@ -308,13 +304,11 @@ class Transform:
             segment_helpers=segment_helper_names(sorted(facts.dropped), sorted(facts.initialised)),
         )
 
-    def _append_all(self, info: ProgramInfo, largest_frame: int) -> None:
+    def _append_all(self, info: ProgramInfo) -> None:
         """Add the memory, the global, the tables, the helpers and the exports."""
         module, facts, target = self.module, self.facts, self.target
         tags = [self.old.types[t] for t in self.old.tag_space()]
-        payload = max((sum(abi.SIZE_OF[t] for t in tag.params) for tag in tags), default=0)
-        headroom = max(65536, largest_frame + payload + 4096)
-        pages = (info.frames_base + headroom + 65535) // 65536 + 1
+        pages = info.frames_base // 65536 + 2
 
         exports: list[Export] = []
         for i in range(len(facts.table_elements)):
@@ -328,7 +322,9 @@ class Transform:
         exports.append(Export(abi.CONTROL, MEMORY, target.control))
         exports.append(Export(abi.FRAME_POINTER, GLOBAL, len(facts.globals)))
         module.memories.append(MemoryType(Limits(pages, abi.CONTROL_PAGES_MAX)))
-        module.globals.append(Global(GlobalType(I32, True), i32_const(info.frames_base) + b"\x0b"))
+        exports.append(Export(abi.FRAME, GLOBAL, len(facts.globals) + 1))
+        for start in (info.frames_base, 0):
+            module.globals.append(Global(GlobalType(I32, True), i32_const(start) + b"\x0b"))
 
         refs = len(facts.table_elements)
         if info.has_refs:
@@ -346,17 +342,16 @@ class Transform:
             exports.append(Export(abi.START, FUNC, module.start))
             module.start = None
 
-        self._write_helpers(info, tags, refs, headroom)
+        self._write_helpers(info, tags, refs)
         for name, index in self._helper_names.items():
             exports.append(Export(name, FUNC, index))
         module.exports += exports
 
-    def _write_helpers(
-        self, info: ProgramInfo, tags: list[FuncType], refs: int, headroom: int
-    ) -> None:
+    def _write_helpers(self, info: ProgramInfo, tags: list[FuncType], refs: int) -> None:
         target = self.target
         written: dict[str, helpers.Helper] = {
-            abi.PUSH: helpers.push(target, headroom),
+            abi.PUSH: helpers.push(target),
+            abi.SEAL: helpers.seal(target),
             abi.SAVE: helpers.save_globals(target, self.slots),
             abi.LOAD: helpers.load_globals(target, self.slots, self.flags),
         }
@@ -369,8 +364,8 @@ class Transform:
             written[abi.SAVE_REF] = helpers.save_ref(target, refs)
             written[abi.LOAD_REF] = helpers.load_ref(refs)
         if info.has_exns:
-            written[abi.SAVE_EXN] = helpers.save_exn(target, tags, self.helper(abi.SAVE_EXN))
-            written[abi.LOAD_EXN] = helpers.load_exn(target, tags, self.helper(abi.LOAD_EXN))
+            written[abi.SAVE_EXN] = helpers.save_exn(target, tags)
+            written[abi.LOAD_EXN] = helpers.load_exn(target, tags)
         for kind, segment, at in self.flags:
             written[f"wasnap.drop{kind}_{segment}"] = helpers.drop_segment(target, kind, segment, at)
         for kind, segment, index in sorted(self.facts.initialised):
@@ -385,7 +380,7 @@ class Transform:
         for name in written:
             self.helper(name)
         for name in self._helper_names:  # in the order of their indices
-            helper = written[name]
+            helper = written.get(name) or helpers.by_name(target, name)
             self.module.functions.append(self.type_index(helper.type.params, helper.type.results))
             self.module.code.append(Body(runs(helper.locals), helper.code))
 
