@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from wasnap.wasm.cutter import CUTTER
+from wasnap.wasm.cutter import cutter
 from wasnap.wasm.opcodes import (
     CATCH,
     CATCH_ALL_REF,
@@ -55,10 +55,11 @@ def instructions(code: bytes, start: int = 0, base: int = 0) -> Iterator[Instr]:
     """
     make = tuple.__new__
     known = _known
+    cut = cutter().findall
     pos = start
     size = len(code)
     while pos < size:
-        for raw in CUTTER.findall(code, pos):
+        for raw in cut(code, pos):
             meaning = known.get(raw)
             if meaning is None:
                 instr = decode_instr(code, pos, base)

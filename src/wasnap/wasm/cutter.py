@@ -10,6 +10,7 @@ there by hand and goes on behind it.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from wasnap.wasm.opcodes import OPS
 from wasnap.wasm.reader import unsigned
@@ -70,4 +71,7 @@ def _pattern() -> bytes:
     return b"|".join([*alternatives, rb".+"])
 
 
-CUTTER = re.compile(_pattern(), re.DOTALL)
+@cache
+def cutter() -> re.Pattern[bytes]:
+    """The expression; made at the first use (10 ms), since many runs never look into code."""
+    return re.compile(_pattern(), re.DOTALL)

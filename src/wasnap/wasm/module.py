@@ -97,7 +97,7 @@ class Body:
 
     locals: list[tuple[int, int]]
     code: bytes
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)

@@ -56,6 +56,10 @@ class Reader:
         self.pos = pos + 1
         return self.data[pos]
 
+    def peek(self) -> int:
+        """The next byte, which stays the next; -1 at the end."""
+        return -1 if self.at_end() else self.data[self.pos]
+
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes."""
         start = self.skip(size)

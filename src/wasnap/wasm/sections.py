@@ -29,7 +29,11 @@ from wasnap.wasm.types import (
 CUSTOM = 0
 END = 0x0B
 
+_WITH_INIT = 0x40  # in place of a table type: a zero byte, the type and an expression follow
+_EXACT = 0x20  # flag of an import of a function of an exact type
+_CUSTOM_DESCRIPTORS = "custom descriptors"
 _UNSUPPORTED_TYPE_FORMS = {
+    **dict.fromkeys((0x4C, 0x4D), _CUSTOM_DESCRIPTORS),
     **dict.fromkeys((0x4E, 0x4F, 0x50, 0x5E, 0x5F), "garbage collection"),
     0x5D: "stack switching",
 }
@@ -60,14 +64,15 @@ def _types(reader: Reader, module: Module) -> None:
 
 
 def _limits(reader: Reader, allowed: int) -> Limits:
-    """Limits: flag bits 1 maximum, 2 shared, 4 64-bit, 8 page size; those of ``allowed`` may be."""
-    start = reader.pos
-    flags = reader.u32()
+    """Limits: flag bits 1 maximum, 2 shared, 4 64-bit, 8 page size; those of ``allowed`` may be.
+
+    The bounds are u64 whatever the flags; validation says how large they may be.
+    """
+    flags = reader.byte()
     if flags & ~allowed:
-        raise reader.error(f"malformed limits flags 0x{flags:02x}", start)
-    bits = 64 if flags & 4 else 32
-    minimum = reader.unsigned(bits)
-    maximum = reader.unsigned(bits) if flags & 1 else None
+        raise reader.error(f"malformed limits flags 0x{flags:02x}", reader.pos - 1)
+    minimum = reader.unsigned(64)
+    maximum = reader.unsigned(64) if flags & 1 else None
     page_size_log2 = None
     if flags & 8:
         start = reader.pos
@@ -120,6 +125,8 @@ _IMPORT_TYPES: dict[int, Callable[[Reader], int | TableType | MemoryType | Globa
 def _imports(reader: Reader, module: Module) -> None:
     for _ in _items(reader):
         source, name = reader.name(), reader.name()
+        if reader.peek() == _EXACT:
+            raise reader.unsupported(_CUSTOM_DESCRIPTORS, reader.pos)
         kind = _kind(reader, "import")
         module.imports.append(Import(source, name, kind, _IMPORT_TYPES[kind](reader)))
 
@@ -130,7 +137,7 @@ def _functions(reader: Reader, module: Module) -> None:
 
 def _tables(reader: Reader, module: Module) -> None:
     for _ in _items(reader):
-        if reader.data[reader.pos : min(reader.pos + 1, reader.end)] == b"\x40":
+        if reader.peek() == _WITH_INIT:
             reader.skip(1)
             if reader.byte() != 0:
                 raise reader.error("malformed table", reader.pos - 1)
