@@ -1,0 +1,1 @@
+"""wasnap: snapshots of running WebAssembly processes."""
