@@ -204,8 +204,6 @@ class Directory(Descriptor):
             if name.endswith(b"/"):  # the kernel would follow a symbolic link called so
                 mode = self.stat_at(old, follow=True).st_mode
                 raise os_error(errno.EPERM if stat.S_ISDIR(mode) else errno.ENOTDIR)
-            if to_name.endswith(b"/") and not to.exists(new.rstrip(b"/")):
-                raise os_error(errno.ENOENT)
             os.link(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
 
     def symlink(self, target: bytes, path: bytes) -> None:
@@ -214,7 +212,14 @@ class Directory(Descriptor):
         if target.startswith(b"/"):
             raise os_error(errno.EPERM)
         with parent(self.fileno, path) as (fd, name):
-            os.symlink(target, name, dir_fd=fd)
+            try:
+                os.symlink(target, name, dir_fd=fd)
+            except FileExistsError:
+                if name.endswith(b"/"):  # a file with a slash behind it is no directory
+                    existing = os.stat(name.rstrip(b"/"), dir_fd=fd, follow_symlinks=False)
+                    if not stat.S_ISDIR(existing.st_mode):
+                        raise os_error(errno.ENOTDIR) from None
+                raise
 
     def read_link(self, path: bytes) -> bytes:
         """readlink(2). Absolute targets tell about the host, and are refused."""
@@ -244,16 +249,6 @@ class Directory(Descriptor):
             access = now.st_atime_ns if access is None else access
             modification = now.st_mtime_ns if modification is None else modification
             os.utime(name, ns=(access, modification), dir_fd=fd, follow_symlinks=False)
-
-    def exists(self, path: bytes) -> bool:
-        """Whether there is something of this name (a dangling link is something)."""
-        try:
-            self.stat_at(path, follow=False)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                return False
-            raise
-        return True
 
     def _may_change(self) -> None:
         if self.root.readonly:
