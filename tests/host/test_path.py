@@ -105,6 +105,8 @@ def test_trailing_slashes(guest: Guest, tmp_path: Path) -> None:
     assert symlink(guest, "t", "d/") == "EXIST"
     assert symlink(guest, "t", "f/") == "NOTDIR"
     assert two(guest, "path_link", "f", "new/") == "NOENT"
+    assert two(guest, "path_link", "f", "f/") == "NOTDIR"
+    assert two(guest, "path_link", "f", "d/") == "EXIST"
     assert two(guest, "path_link", "f/", "new") == "NOTDIR"
     assert two(guest, "path_rename", "f", "new/") == "NOTDIR"
     assert two(guest, "path_rename", "f/", "new") == "NOTDIR"
