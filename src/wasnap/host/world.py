@@ -96,15 +96,17 @@ class Host:
         """The function that the import ``module``.``name`` gets; None: nobody here has it.
 
         ``type`` (parameters, results) is the type the guest imports it with, if known: a function
-        of a WASI module that we do not have is then one that gives ERRNO_NOSYS and warns, so that
-        programs which do not really need it run.
+        of a WASI module that we do not have, or have with another type (WasmEdge's sockets), is
+        then one that gives ERRNO_NOSYS and warns, so that programs which do not need it run.
         """
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
             self._functions = wasip1.functions(self)
         found = self._functions.get((module, name))
-        if found is None and module in wasip1.MODULES and type is not None:
+        if module not in wasip1.MODULES or type is None:
+            return found
+        if found is None or (found.params, found.results) != type:
             return wasip1.missing(module, name, *type)
         return found
 
