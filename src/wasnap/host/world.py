@@ -12,7 +12,7 @@ import resource
 
 import msgspec
 
-from ..errors import CannotResume, MissingFile
+from ..errors import CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig
@@ -40,12 +40,17 @@ _KINDS: dict[type, type] = {
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes."""
+    """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes.
+
+    ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
+    closed it since): what comes after them in the output of a killed process will come again.
+    """
 
     args: list[bytes]
     env: list[bytes]
     clock: ClockState
     random: RandomState | None
+    written: dict[str, int]
     descriptors: list[DescriptorState]
 
 
@@ -66,10 +71,16 @@ class Host:
             for name in _STANDARD
             if (fileno := getattr(config, name)) is not None and _is_open(fileno)
         }
+        self._streams: dict[str, Stream] = {}
         self._roots: dict[str, Root] = {}
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
         for mapping in config.dirs:
+            if mapping.guest in self._roots:
+                self.close()
+                raise UsageError(
+                    f"two directories are mapped as {mapping.guest}", "give each its own guest path"
+                )
             try:
                 self._roots[mapping.guest] = Root(mapping)
             except OSError as error:
@@ -85,7 +96,7 @@ class Host:
         first: dict[int, Descriptor] = {}
         for number, name in enumerate(_STANDARD):
             if name in self._standard:
-                first[number] = Stream(name, self._standard[name])
+                first[number] = self._streams[name] = Stream(name, self._standard[name])
         for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
             first[number] = Directory.of_root(root)
         self.descriptors.replace_all(first)
@@ -118,6 +129,7 @@ class Host:
             env=self.env,
             clock=self.clock.capture(),
             random=self.random.capture(),
+            written={name: stream.written for name, stream in self._streams.items()},
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
         )
 
@@ -144,6 +156,9 @@ class Host:
         for saved in state.descriptors:
             scene.restored[saved.number].rewind(saved)
         self.descriptors.replace_all(scene.restored)
+        self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
+        for name, stream in self._streams.items():
+            stream.written = state.written.get(name, 0)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

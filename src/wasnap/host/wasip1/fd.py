@@ -203,10 +203,9 @@ class Fd:
         self._descriptors.get(fd, r.FD_READDIR)
         entries = directory.entries(cookie)
         out = bytearray()
-        following = cookie
-        for name, inode, mode in entries[cookie:]:
-            following += 1
-            out += layout.dirent(following, inode, name, mode)
+        for i in range(cookie, len(entries)):
+            name, inode, mode = entries[i]
+            out += layout.dirent(i + 1, inode, name, mode)
             if len(out) >= buf_len:
                 break
         used = min(len(out), buf_len)
