@@ -235,8 +235,8 @@ class Directory(Descriptor):
         self._may_change()
         if follow or path.endswith(b"/") or is_dots(path):
             fd = open_beneath(self.fileno, path, O_PATH)
-            try:
-                set_times(f"/proc/self/fd/{fd}", access, modification)
+            try:  # a descriptor made by O_PATH is good for its name in /proc only
+                set_times(f"/proc/self/fd/{fd}" if O_PATH else fd, access, modification)
             finally:
                 os.close(fd)
             return

@@ -5,7 +5,7 @@ if a pointer leaves the memory, and with what the operating system says; the com
 particular. On directories, functions that are about file contents give BADF, on pipes and terminals
 those that need a position SPIPE.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#fd_advise
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations
