@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from typing import Any
 
 import msgspec
 
@@ -44,6 +45,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    A journal stores it as the plain data that ``to_plain`` makes.
     """
 
     args: list[bytes]
@@ -52,6 +54,22 @@ class HostState(msgspec.Struct, frozen=True):
     random: RandomState | None
     written: dict[str, int]
     descriptors: list[DescriptorState]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Dicts, lists, strings, bytes and ints."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(bytes,))
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> HostState:
+        """The inverse of ``to_plain``. Raises CannotResume."""
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise CannotResume(
+                f"the host's state is not as it should be: {error}",
+                "was it written by another version of wasnap?",
+            ) from error
 
 
 class Host:
