@@ -18,7 +18,7 @@ from wasnap.journal import place
 from wasnap.journal.index import Damaged, Index, SnapshotInfo, build
 from wasnap.journal.layout import MINOR, Kind, RecordHeader, StoredExtent, pack_file_header
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
-from wasnap.journal.scan import Gap, Scan, read_checked, scan
+from wasnap.journal.scan import Gap, Scan, checked_or_none, read_checked, scan
 from wasnap.journal.snapshot import Snapshot
 from wasnap.journal.storage import Storage, write_all
 from wasnap.journal.writer import Log, SnapshotWriter
@@ -44,6 +44,7 @@ class Journal:
         self.path = path
         self.version = (found.major, found.minor)
         self.gaps: list[Gap] = found.gaps
+        self._found = found
         self._storage = storage
         self._index = index
         self._log = log
@@ -183,6 +184,24 @@ class Journal:
     def kept(self) -> int:
         """Position where the part ends that counts; what follows is a torn tail."""
         return self._index.kept
+
+    @property
+    def size(self) -> int:
+        """Of the file, in bytes, when it was opened or last written to."""
+        return self._found.size if self._log is None else self._log.end
+
+    def remains(self, snapshot: int) -> list[tuple[RecordHeader, bytes | None]]:
+        """What is left of a snapshot, damaged or not, that was there when the journal was opened:
+        its intact record headers from BEGIN on, each with its checked payload (None: damaged)."""
+        left: list[tuple[RecordHeader, bytes | None]] = []
+        for header in self._found.records:
+            if left and header.kind in (Kind.BEGIN, Kind.COMMIT):
+                break
+            if left or header.kind == Kind.BEGIN:
+                payload = checked_or_none(self._storage, header)
+                if left or (payload is not None and decode(payload, BeginRecord).id == snapshot):
+                    left.append((header, payload))
+        return left
 
     def load(self, snapshot: int, *, verify: bool = True) -> Snapshot:
         """A snapshot's records and memory images. NoSuchSnapshot; JournalError if it is damaged.

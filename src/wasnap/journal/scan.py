@@ -100,6 +100,14 @@ def read_checked(storage: Storage, header: RecordHeader) -> bytes:
     return payload
 
 
+def checked_or_none(storage: Storage, header: RecordHeader) -> bytes | None:
+    """The checked part of a record's payload, None if it is damaged."""
+    try:
+        return read_checked(storage, header)
+    except JournalError:
+        return None
+
+
 def _identify(storage: Storage, name: str, size: int) -> tuple[bytes, int, int, list[Gap]]:
     """Creation id, major and minor version, and the gap that a damaged file header is."""
     data = storage.read(0, FILE_HEADER.size)
