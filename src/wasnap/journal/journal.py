@@ -267,7 +267,7 @@ class Journal:
     def _need(self, name: str, header: RecordHeader | None) -> RecordHeader:
         if header is None:
             raise JournalError(
-                f"the {name} record of {self.path} is damaged",
+                f"{self.path} has no intact {name} record",
                 "its snapshots can be looked at but not resumed: wasnap journal inspect",
             )
         return header
