@@ -46,9 +46,7 @@ def test_cut_at_every_byte(whole: bytes) -> None:
     for cut in range(len(whole)):
         data = whole[:cut]
         if cut < 64:
-            with pytest.raises(
-                JournalError, match=r"empty|cut off|not a wasnap"
-            ):
+            with pytest.raises(JournalError, match=r"empty|cut off|not a wasnap"):
                 open_bytes(data)
             continue
         journal = open_bytes(data)
