@@ -70,12 +70,15 @@ def test_the_nth_call_fails(tmp_path: Path, fault: int, truncate_fails: bool) ->
                 # a whole COMMIT that could not be synced nor removed is there, and right
                 assert there == [1, 2, 3] or (truncate_fails and nth == calls)
                 assert {at: contents(reader, at) for at in EXPECTED} == EXPECTED
-            assert add(journal, 3, {6: page("f")}) == 4
-            assert contents(journal, 4) == EXPECTED[3] | {6: page("f")}
+            with journal.begin(3, "timer") as writer:  # smaller than what was left behind
+                assert writer.commit() == 4
+            assert add(journal, 4, {6: page("f")}) == 5
+            assert here.stat().st_size == journal.size
         with Journal.open(here, verify=True) as reader:
-            assert [info.id for info in reader.snapshots] == [1, 2, 3, 4]
+            assert [info.id for info in reader.snapshots] == [1, 2, 3, 4, 5]
             assert reader.gaps == [] and reader.damaged == []
-            assert contents(reader, 4) == EXPECTED[3] | {6: page("f")}
+            assert contents(reader, 4) == EXPECTED[3]
+            assert contents(reader, 5) == EXPECTED[3] | {6: page("f")}
 
 
 def test_a_disk_that_stays_broken_fails_every_snapshot_and_no_other(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal.batches import Pages, Piece, batches
-from wasnap.journal.index import Entry, SnapshotInfo
+from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
@@ -165,12 +165,15 @@ class SnapshotWriter:
         """Makes the snapshot exist; returns its id."""
         assert self._open
         log, begin = self._log, self._begin
-        crc = 0
-        for header in self._headers:
-            crc = zlib.crc32(RECORD_HEADER.pack(*header), crc)
         first = self._headers[0].position
         payload = COMMIT.pack(
-            begin.id, begin.parent or 0, first, self._previous, len(self._headers), crc, bytes(24)
+            begin.id,
+            begin.parent or 0,
+            first,
+            self._previous,
+            len(self._headers),
+            headers_crc(self._headers),
+            bytes(24),
         )
         try:
             log.sync()
