@@ -3,9 +3,9 @@ docs/journal-format.md.
 
 ``Log`` knows where the next record goes and puts it there; ``SnapshotWriter`` is one snapshot
 from BEGIN to COMMIT. A write that fails takes the whole snapshot back: the file ends again with
-the last commit, as if nothing had been tried. Invariant: outside ``SnapshotWriter`` the file ends
-at ``Log.end``, unless ``Log.torn`` says that the truncation failed too; then the next snapshot
-starts by trying it again.
+the last commit, as if nothing had been tried. Invariant: the file ends at
+``Log.end`` unless ``Log.torn`` is set: while a snapshot is written, and after that if it could
+not be taken back either. The next snapshot then starts by trying that again.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class Log:
     def settle(self) -> None:
         """All that has been appended is kept from now on."""
         self.end = self.position
+        self.torn = False
 
     def take_back(self) -> None:
-        """Removes what was appended since ``settle``; remembers in ``torn`` if that fails."""
+        """Removes what was appended since ``settle``; ``torn`` stays set if that fails."""
         self.position = self.end
-        self.torn = True
         self.storage.truncate(self.end)
         self.torn = False
 
@@ -122,6 +122,7 @@ class SnapshotWriter:
         try:
             if log.torn:
                 log.take_back()
+            log.torn = True
             self._append(Kind.BEGIN, [encode(begin)])
         except OSError as error:
             raise self._failed(error) from error
