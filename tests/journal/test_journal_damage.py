@@ -191,6 +191,24 @@ def test_writing_after_damage_in_the_middle_keeps_what_is_there(
             assert hit in [each.id for each in journal.damaged]
 
 
+def test_records_are_found_again_far_behind_the_damage(tmp_path: Path) -> None:
+    """The header of a record of 3 MiB is gone: the next is found, wherever it stands."""
+    content = bytes(range(1, 129)) * 32
+    for extra in (0, 1):
+        path = tmp_path / f"{extra}"
+        with make(path) as journal:
+            add(journal, None, {0: content * (767 + extra)}, total=1024)
+            with journal.begin(1, "timer", full=True) as writer:
+                writer.memory(0, 1024, 4096, [(0, page("a"))])
+                writer.commit()
+        data = path.read_bytes()
+        first = next(record for record in scanned(data).records if record.kind == Kind.MEMORY)
+        journal = open_bytes(flipped(data, first.position + 40, 3))
+        assert [info.id for info in journal.snapshots] == [2]
+        assert [gap.size for gap in journal.gaps] == [first.next - first.position]
+        assert contents(journal, 2) == {0: page("a")}
+
+
 def test_a_journal_inside_a_guests_memory_is_not_taken_for_records(
     whole: bytes, tmp_path: Path
 ) -> None:

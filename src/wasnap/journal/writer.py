@@ -1,11 +1,10 @@
-"""Appends records and snapshots. The order of writes is that of "Writing" in
-docs/journal-format.md.
+"""Appends records and snapshots, in the order of "Writing" in docs/journal-format.md.
 
 ``Log`` knows where the next record goes and puts it there; ``SnapshotWriter`` is one snapshot
 from BEGIN to COMMIT. A write that fails takes the whole snapshot back: the file ends again with
-the last commit, as if nothing had been tried. Invariant: the file ends at
-``Log.end`` unless ``Log.torn`` is set: while a snapshot is written, and after that if it could
-not be taken back either. The next snapshot then starts by trying that again.
+the last commit, as if nothing had been tried. Invariant: the file ends at ``Log.end`` unless
+``Log.torn`` is set: while a snapshot is written, and after that if it could not be taken back
+either. The next snapshot then starts by trying that again.
 """
 
 from __future__ import annotations
