@@ -15,7 +15,7 @@ How a stop meets a host call::
 
 Invariants:
 
-- ``Suspended`` means that nothing observable has been done that ``progress`` does not tell: what was
+- ``Suspended`` means that nothing observable was done that ``progress`` does not tell: what was
   already written to guest memory or to the world must not be done again when the call is completed.
 - A ``Stop`` that a host function lets pass counts as ``Suspended`` with the progress the call had
   when it began (``{}`` for a new call): the whole call is done again later.
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 Progress: TypeAlias = dict[str, Any]
 """What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
 
-Result: TypeAlias = int | float | bytes | None | tuple[int | float | bytes, ...]
+Result: TypeAlias = int | float | bytes | tuple[int | float | bytes, ...] | None
 """What a host function returns: None, one value, or a tuple of values; v128 is 16 bytes.
 
 Ints may be signed or unsigned: they are taken modulo 2**32 or 2**64.
