@@ -196,14 +196,14 @@ class Machine:
 
     def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
         """Call into the guest. None: it finished, and its results are in the slots."""
-        trap = native.call(self._context, function, slots)
+        ended = native.call(self._context, function, slots)
         raised = self._edge.take()
         if isinstance(raised, Exit):
             return Exited(raised.code)
         if raised is not None:
             return Failed(raised)
-        if trap is not None:
-            return Trapped(guest_trap(trap))
+        if ended is not None:
+            return Trapped(guest_trap(ended))
         if self._stack.fp > self._program.info.frames_base or self._edge.pending is not None:
             self._call_helper(abi.SAVE)
             return Stopped()
@@ -218,9 +218,9 @@ class Machine:
 
     def _call_helper(self, name: str) -> None:
         function = self._callee(name).function
-        trap = native.call(self._context, function, values.raw_slots((), 0))
-        if trap is not None:
-            raise guest_trap(trap)
+        ended = native.call(self._context, function, values.raw_slots((), 0))
+        if ended is not None:
+            raise guest_trap(ended)
 
     # -- its state ---------------------------------------------------------------------------
 
