@@ -6,7 +6,11 @@ countdown, or it is known to wait in a host call because the host function said 
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -480,9 +484,11 @@ def test_a_snapshot_of_another_program_is_refused() -> None:
         guest.start("fib", (9,), countdown=5)
         assert guest.wait(20) == Stopped()
         snapshot = Snapshot(guest)
-    with Guest(load(SPIN), functions(host("spinning", "->", lambda c: None))) as guest:
-        with pytest.raises(CannotResume, match="memories"):
-            snapshot.restore(guest)
+    with (
+        Guest(load(SPIN), functions(host("spinning", "->", lambda c: None))) as guest,
+        pytest.raises(CannotResume, match="memories"),
+    ):
+        snapshot.restore(guest)
 
 
 # -- ending -----------------------------------------------------------------------------------
@@ -508,6 +514,31 @@ def test_close_ends_a_waiting_guest() -> None:
 
 def test_close_without_a_start() -> None:
     assert Guest(load(FIB), functions()).close()
+
+
+LEAVE = """
+import threading
+from engine.guests import functions, host, load
+from engine.test_guest import SPIN
+from wasnap.engine import Guest
+spinning = threading.Event()
+guest = Guest(load(SPIN), functions(host("spinning", "->", lambda call: spinning.set())))
+guest.start("run")
+spinning.wait(20)
+print("leaving")
+"""
+
+
+def test_the_interpreter_may_end_while_a_guest_runs() -> None:
+    """Without the exit hook the guest's thread would be killed inside the engine: SIGABRT."""
+    tests = Path(__file__).resolve().parent.parent
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVE],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == (b"leaving\n", b"", 0)
 
 
 def test_failing_is_reported_and_ends_the_guest() -> None:

@@ -9,6 +9,7 @@ memory.py    guest memory for the host, and its way back from a snapshot
 control.py   the words by which host and instrumented code talk
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
+imports.py   what a guest imports: host functions, and memories, tables, globals made for it
 stack.py     the call stack as frames, and how it goes on
 tables.py    tables as lists of function indices
 traps.py     traps in the user's words
@@ -20,6 +21,12 @@ guest.py     the guest's thread and the supervisor's hold on it
 from wasnap.engine.cache import Cache
 from wasnap.engine.code import Program, validate
 from wasnap.engine.guest import Guest, Phase
+from wasnap.engine.imports import (
+    Definition,
+    GlobalDefinition,
+    MemoryDefinition,
+    TableDefinition,
+)
 from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
@@ -37,6 +44,7 @@ from wasnap.engine.state import (
 __all__ = [
     "BufferExtent",
     "Cache",
+    "Definition",
     "EngineState",
     "Entry",
     "Event",
@@ -45,13 +53,16 @@ __all__ = [
     "FileExtent",
     "Finished",
     "Frame",
+    "GlobalDefinition",
     "Guest",
     "GuestMemory",
+    "MemoryDefinition",
     "MemoryImage",
     "PendingCall",
     "Phase",
     "Program",
     "Stopped",
+    "TableDefinition",
     "Trapped",
     "validate",
 ]

@@ -32,6 +32,8 @@ KIND_FUNC, KIND_GLOBAL, KIND_TABLE, KIND_MEMORY = 0, 1, 2, 3
 KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "memory", 5: "tag"}
 
 _VALUE_TYPES = (I32, I64, F32, F64, V128)  # by wasmtime_valtype_kind_t
+NUMERIC_KINDS_MAX = len(_VALUE_TYPES) - 1
+"""wasmtime_valtype_kind_t and wasmtime_valkind_t agree up to here."""
 
 
 class ImportEntry(NamedTuple):
@@ -88,7 +90,10 @@ def _text(name: Any) -> str:
 
 
 def instantiate(context: Context, module: wasmtime.Module, externs: Iterable[Extern]) -> Any:
-    """A wasmtime_instance_t of the module. Raises Trap where a segment does not fit."""
+    """A wasmtime_instance_t of the module.
+
+    Raises Trap where a segment does not fit, WasmtimeError where an import does not.
+    """
     listed = list(externs)
     array = (ffi.wasmtime_extern_t * len(listed))(*listed)
     instance = ffi.wasmtime_instance_t()
@@ -157,9 +162,9 @@ def call(context: Context, function: Function, slots: bytearray) -> Ended | None
 
 
 class TraceFrame(NamedTuple):
-    """A guest function on the stack when the guest was ended."""
+    """A guest function (its index) on the stack when the guest was ended."""
 
-    index: int
+    function: int
     name: str | None
 
 

@@ -43,5 +43,5 @@ def guest_trap(trap: native.Ended) -> GuestTrap:
         message = "uncaught exception"
     else:
         message = str(trap).strip().splitlines()[-1].strip().removeprefix("wasm trap: ")
-    names = [frame.name or f"function[{frame.index}]" for frame in native.trace(trap)]
+    names = [frame.name or f"function[{frame.function}]" for frame in native.trace(trap)]
     return GuestTrap(message, tuple(n for n in names if not n.startswith(abi.PREFIX)))
