@@ -54,7 +54,6 @@ def stopper(guests: list[Guest]) -> HostFunction:
 
 def test_runs_to_its_end() -> None:
     with Guest(load(FIB), functions()) as guest:
-        assert guest.phase is Phase.NEW
         guest.start("fib", (20,))
         assert guest.wait(20) == Finished((6765,))
         assert guest.phase is Phase.DONE

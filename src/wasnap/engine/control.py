@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import ctypes
 
-from wasnap.instrument import abi
-
 from wasnap.engine.memory import GuestMemory
+from wasnap.instrument import abi
 
 
 class Control:

@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasnap.instrument import abi
-from wasnap.wasm.types import FuncType
 
 from wasnap.engine import config, native, values
 from wasnap.engine.call import GuestCall, Wake
@@ -42,6 +40,8 @@ from wasnap.engine.tables import Tables
 from wasnap.engine.traps import guest_trap
 from wasnap.errors import CannotResume, UnsupportedModule, UsageError
 from wasnap.host.protocol import Exit, Stop, Suspended
+from wasnap.instrument import abi
+from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
 
