@@ -83,6 +83,21 @@ def test_an_endless_loop_stops_and_goes_on() -> None:
             guest.proceed()
 
 
+def test_recursion_without_any_loop_stops() -> None:
+    """Only call sites can notice the stop, and it comes from outside."""
+    begun = threading.Event()
+    text = f"""(module (import "h" "begun" (func $begun)) {FIB.removeprefix("(module").rstrip()[:-1]}
+      (func (export "run") (result i32) (call $begun) (call $fib (i32.const 48))))"""
+    with Guest(load(text), functions(host("begun", "->", lambda c: begun.set()))) as guest:
+        guest.start("run")
+        assert begun.wait(20)
+        guest.stop()
+        assert guest.wait(20) == Stopped()
+        guest.proceed()
+        guest.stop()
+        assert guest.wait(20) == Stopped()
+
+
 @pytest.mark.parametrize("every", [1, 2, 7, 100])
 def test_countdown_stops_at_the_nth_safepoint(every: int) -> None:
     stops = 0

@@ -7,6 +7,7 @@ cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 memory.py    guest memory for the host, and its way back from a snapshot
 control.py   the words by which host and instrumented code talk
+cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
 imports.py   what a guest imports: host functions, and memories, tables, globals made for it

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from wasnap.engine import config, native, values
+from wasnap.engine import cell, config, native, values
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
@@ -80,7 +80,7 @@ class Machine:
         self.memories = tuple(
             GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
         )
-        self.control = Control(GuestMemory(self._context, self._hot(abi.CONTROL)))
+        self.control = self._find_control()
         memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
         self.call.attach(memory, self.control)
         self._stack = Stack(
@@ -93,6 +93,14 @@ class Machine:
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
         self._to_load = False
+
+    def _find_control(self) -> Control:
+        memory = GuestMemory(self._context, self._hot(abi.CONTROL))
+        stop = native.export(self._context, self._instance, abi.STOP)
+        if stop is None:
+            return Control(memory)
+        save = self._callee(abi.SAVE).function
+        return Control(memory, cell.find_i32(self._context, stop, save))
 
     def _hot(self, name: str) -> native.Extern:
         extern = native.export(self._context, self._instance, name)
