@@ -86,7 +86,8 @@ def test_an_endless_loop_stops_and_goes_on() -> None:
 def test_recursion_without_any_loop_stops() -> None:
     """Only call sites can notice the stop, and it comes from outside."""
     begun = threading.Event()
-    text = f"""(module (import "h" "begun" (func $begun)) {FIB.removeprefix("(module").rstrip()[:-1]}
+    fib = FIB.removeprefix("(module").rstrip()[:-1]
+    text = f"""(module (import "h" "begun" (func $begun)) {fib}
       (func (export "run") (result i32) (call $begun) (call $fib (i32.const 48))))"""
     with Guest(load(text), functions(host("begun", "->", lambda c: begun.set()))) as guest:
         guest.start("run")
