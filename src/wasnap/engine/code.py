@@ -4,7 +4,7 @@ A cache hit needs no decoding, no instrumentation and no compilation; only when 
 wanted that is not cached either is the original decoded.
 
 The key of an entry: the module's SHA-256, the engine's version and configuration, the transform's
-version, and whether safepoints are counted. The entry of a continuation is the program's with the
+version and source, and whether safepoints are counted. The entry of a continuation is the program's with the
 site's number.
 """
 
@@ -15,14 +15,18 @@ import hashlib
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import wasmtime
 from wasmtime import _ffi as ffi
 
+import wasnap.instrument
 from wasnap.engine import config, native
 from wasnap.engine.cache import Cache
 from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
@@ -215,8 +219,22 @@ class Program:
 def cache_key(module: bytes, counted: bool) -> str:
     """What an entry of the code cache is found by."""
     digest = hashlib.sha256(module).hexdigest()
-    text = f"{digest} {config.fingerprint()} transform={TRANSFORM_VERSION} counted={int(counted)}"
+    transform = f"{TRANSFORM_VERSION}.{_transform_source():08x}"
+    text = f"{digest} {config.fingerprint()} transform={transform} counted={int(counted)}"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _transform_source() -> int:
+    """CRC-32 of the transform's source (0.3 ms).
+
+    A program may stand in the cache while its continuations are still to be made: by the same
+    transform, even where it was edited and its version not raised.
+    """
+    crc = 0
+    for path in sorted(Path(wasnap.instrument.__file__).parent.glob("*.py")):
+        crc = zlib.crc32(path.read_bytes(), crc)
+    return crc
 
 
 def compile_module(wasm: bytes) -> wasmtime.Module:
