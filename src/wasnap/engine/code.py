@@ -4,8 +4,8 @@ A cache hit needs no decoding, no instrumentation and no compilation; only when 
 wanted that is not cached either is the original decoded.
 
 The key of an entry: the module's SHA-256, the engine's version and configuration, the transform's
-version and source, and whether safepoints are counted. The entry of a continuation is the program's with the
-site's number.
+version and source, and whether safepoints are counted. The entry of a continuation is the program's
+with the site's number.
 """
 
 from __future__ import annotations
