@@ -1,0 +1,57 @@
+"""Runs modules: the only room that knows the engine (wasmtime).
+
+config.py    the engine's configuration
+native.py    its C API, where wasmtime-py has no class or a slow one
+values.py    values between Python, the engine's slots and the frames
+cache.py     the code cache on disk
+code.py      validate; Program: bytes -> code that can run; continuations
+memory.py    guest memory for the host, and its way back from a snapshot
+control.py   the words by which host and instrumented code talk
+call.py      what a host function sees: memory, progress, waiting
+edge.py      the guest calls the host
+stack.py     the call stack as frames, and how it goes on
+tables.py    tables as lists of function indices
+traps.py     traps in the user's words
+state.py     a stopped guest as plain data; events
+machine.py   store and instance: how entries run, stop and go on
+guest.py     the guest's thread and the supervisor's hold on it
+"""
+
+from wasnap.engine.cache import Cache
+from wasnap.engine.code import Program, validate
+from wasnap.engine.guest import Guest, Phase
+from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
+from wasnap.engine.stack import Frame
+from wasnap.engine.state import (
+    EngineState,
+    Entry,
+    Event,
+    Exited,
+    Failed,
+    Finished,
+    PendingCall,
+    Stopped,
+    Trapped,
+)
+
+__all__ = [
+    "BufferExtent",
+    "Cache",
+    "EngineState",
+    "Entry",
+    "Event",
+    "Exited",
+    "Failed",
+    "FileExtent",
+    "Finished",
+    "Frame",
+    "Guest",
+    "GuestMemory",
+    "MemoryImage",
+    "PendingCall",
+    "Phase",
+    "Program",
+    "Stopped",
+    "Trapped",
+    "validate",
+]

@@ -1,0 +1,134 @@
+"""What a host function sees of the guest thread that called it: memory, progress, and waiting.
+
+Waiting is one ``ppoll`` over the descriptors asked for and the thread's *wake* descriptor, a pipe
+that a stop writes to. Below a call that cannot be saved (no-stop depth above 0) the wake descriptor
+is left out, and the stop waits for the guest to get out of there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import time
+from collections.abc import Sequence
+
+from wasnap.engine.control import Control
+from wasnap.engine.memory import GuestMemory
+from wasnap.host.protocol import Progress, Stop
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_READABLE = select.POLLIN | select.POLLPRI
+
+
+class _PollFd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+    fd: int
+    events: int
+    revents: int
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
+
+
+class Wake:
+    """A pipe that makes a wait return: ``set`` from any thread, ``clear`` before going on."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self._writer, False)
+
+    def set(self) -> None:
+        """Make the descriptor readable."""
+        try:
+            os.write(self._writer, b"\0")
+        except BlockingIOError:
+            return  # full: it is readable already
+
+    def clear(self) -> None:
+        """Make it unreadable again."""
+        try:
+            while os.read(self.reader, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+class GuestCall:
+    """Implements ``host.protocol.Call``; one for the life of a guest thread.
+
+    It exists before the instance does, which imports functions that use it; ``attach`` follows.
+    """
+
+    memory: GuestMemory
+    control: Control
+
+    def __init__(self, wake: Wake) -> None:
+        self.progress: Progress | None = None
+        self._wake = wake
+
+    def attach(self, memory: GuestMemory, control: Control) -> None:
+        """Give it the instance's memory 0 and control memory."""
+        self.memory = memory
+        self.control = control
+
+    def stopping(self) -> bool:
+        """Whether a stop is asked for and may be followed here."""
+        return self.control.stopping()
+
+    def wait(
+        self, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
+    ) -> tuple[list[int], list[int]]:
+        """See ``host.protocol.Call.wait``."""
+        deadline = None if timeout_ns is None else time.monotonic_ns() + timeout_ns
+        events: dict[int, int] = {}
+        for fd in reads:
+            events[fd] = events.get(fd, 0) | _READABLE
+        for fd in writes:
+            events[fd] = events.get(fd, 0) | select.POLLOUT
+        interruptible = self.control.depth == 0
+        count = len(events) + interruptible
+        polled = (_PollFd * count)(*(_PollFd(fd, mask, 0) for fd, mask in events.items()))
+        if interruptible:
+            polled[-1].fd, polled[-1].events = self._wake.reader, select.POLLIN
+        left = timeout_ns
+        while True:
+            _ppoll(polled, count, 0 if self.stopping() else left)
+            ready = {p.fd: p.revents for p in polled if p.revents}
+            woken = interruptible and ready.pop(self._wake.reader, 0)
+            if ready:
+                return _chosen(reads, ready, select.POLLIN), _chosen(writes, ready, select.POLLOUT)
+            if deadline is not None:
+                left = deadline - time.monotonic_ns()
+                if left <= 0:
+                    return [], []
+            if self.stopping():
+                raise Stop
+            if woken:
+                self._wake.clear()
+
+
+def _chosen(fds: Sequence[int], ready: dict[int, int], direction: int) -> list[int]:
+    """The descriptors that are ready in this direction, or broken in whatever way."""
+    other = select.POLLOUT if direction == select.POLLIN else _READABLE
+    return [fd for fd in fds if ready.get(fd, 0) & ~other]
+
+
+def _ppoll(polled: ctypes.Array[_PollFd], count: int, timeout_ns: int | None) -> None:
+    """poll(2) to the nanosecond. A signal looks like nothing ready: the caller's loop goes on."""
+    timeout = None
+    if timeout_ns is not None:
+        timeout = ctypes.byref(_Timespec(*divmod(max(timeout_ns, 0), 1_000_000_000)))
+    if _libc.ppoll(polled, ctypes.c_ulong(count), timeout, None) < 0:
+        number = ctypes.get_errno()
+        for p in polled:
+            p.revents = 0
+        if number != errno.EINTR:
+            raise OSError(number, f"ppoll: {os.strerror(number)}")

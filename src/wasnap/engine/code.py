@@ -1,0 +1,225 @@
+"""From a module's bytes to code that can run: check, instrument, compile, or find all that cached.
+
+A cache hit needs no decoding, no instrumentation and no compilation; only when a continuation is
+wanted that is not cached either is the original decoded.
+
+The key of an entry: the module's SHA-256, the engine's version and configuration, the transform's
+version, and whether safepoints are counted. The entry of a continuation is the program's with the
+site's number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+import wasmtime
+from wasmtime import _ffi as ffi
+from wasnap.instrument import TRANSFORM_VERSION, Continuations, ProgramInfo, Site, instrument
+from wasnap.wasm.decode import decode
+from wasnap.wasm.module import Module
+from wasnap.wasm.types import MemoryType
+
+from wasnap.engine import config, native
+from wasnap.engine.cache import Cache
+from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
+
+T = TypeVar("T")
+
+_OFFSET = re.compile(r" *\(at offset 0x([0-9a-f]+)\)")
+_FEATURE = re.compile(r"not enabled|not supported|unsupported|without the .* feature|disabled")
+
+
+def validate(module: bytes) -> None:
+    """Raise InvalidModule or UnsupportedModule unless the engine can run this module."""
+    if module[:4] != b"\0asm":
+        raise InvalidModule(
+            "this is not a WebAssembly module: it does not begin with \\0asm",
+            "give the compiled .wasm file",
+            0,
+        )
+    if module[4:8] == b"\x0d\0\1\0":
+        raise UnsupportedModule(
+            "this is a WebAssembly component; wasnap runs core modules",
+            "compile for wasm32-wasip1, or take the core module out of the component",
+        )
+    error = ffi.wasmtime_module_validate(
+        config.engine().ptr(), native.byte_pointer(module), len(module)
+    )
+    if error:
+        raise _complaint(str(wasmtime.WasmtimeError._from_ptr(error)))
+
+
+def _complaint(message: str) -> WasnapError:
+    """The validator's message as our error: unsupported where it names a feature."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    text = lines[-1] if len(lines) > 1 else lines[0]
+    at = _OFFSET.search(text)
+    offset = int(at.group(1), 16) if at else None
+    text = _OFFSET.sub("", text)
+    if "legacy" in text:
+        return UnsupportedModule(
+            "the module uses the old exceptions (try, catch), which the engine does not run",
+            "translate it: wasm-opt --translate-to-exnref, or compile with "
+            "-mllvm -wasm-use-legacy-eh=false",
+        )
+    if _FEATURE.search(text):
+        return UnsupportedModule(f"the module uses a feature the engine does not run: {text}")
+    return InvalidModule(f"the module is not valid: {text}", offset=offset)
+
+
+def refuse_shared_memory(module: Module) -> None:
+    """Raise UnsupportedModule for a shared memory."""
+    memories = list(module.memories)
+    memories += [i.type for i in module.imports if isinstance(i.type, MemoryType)]
+    if any(memory.limits.shared for memory in memories):
+        raise UnsupportedModule("the module has a shared memory: threads are not supported yet")
+
+
+class Sites(Protocol):
+    """What continuations are made by: ``instrument.Continuations``."""
+
+    def site(self, n: int) -> Site: ...
+    def module_for(self, n: int) -> bytes: ...
+
+
+class Continuation(NamedTuple):
+    """The compiled rest of one function after one site."""
+
+    site: Site
+    module: wasmtime.Module
+    imports: list[native.ImportEntry]
+
+
+class Program:
+    """Compiled code of one module: what any number of guests run. Safe to use from any thread.
+
+    ``key``: the cache key; ``info``: what the transform says of it; ``imports``: in order.
+    """
+
+    def __init__(
+        self,
+        module: wasmtime.Module,
+        info: ProgramInfo,
+        sites: Callable[[], Sites],
+        cache: Cache,
+        key: str,
+    ) -> None:
+        self.module = module
+        self.info = info
+        self.key = key
+        self.imports = native.imports(module)
+        self._make_sites = sites
+        self._sites: Sites | None = None
+        self._cache = cache
+        self._continuations: dict[int, Continuation] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, module: bytes, *, counted: bool = False, cache: Cache | None = None) -> Program:
+        """The program of a module: from the cache, or instrumented, compiled and stored.
+
+        Raises InvalidModule or UnsupportedModule.
+        """
+        cache = Cache.default() if cache is None else cache
+        key = cache_key(module, counted)
+        cached = _from_cache(cache, key, ProgramInfo)
+        if cached is not None:
+            info, compiled = cached
+
+            def sites() -> Sites:
+                return Continuations(decode(module), info)
+
+        else:
+            validate(module)
+            decoded = decode(module)
+            refuse_shared_memory(decoded)
+            instrumented = instrument(decoded, counted=counted)
+            info = instrumented.info
+            compiled = compile_module(instrumented.wasm)
+            _store(cache, key, compiled, info)
+
+            def sites() -> Sites:
+                return Continuations(decoded, info)
+
+        return cls(compiled, info, sites, cache, key)
+
+    def continuations(self, numbers: Iterable[int]) -> dict[int, Continuation]:
+        """The continuations of these sites; those missing are compiled, several at a time."""
+        wanted = set(numbers)
+        with self._lock:
+            missing = [n for n in wanted if n not in self._continuations]
+            todo = []
+            for n in missing:
+                found = _from_cache(self._cache, self._site_key(n), Site)
+                if found is None:
+                    todo.append(n)
+                else:
+                    self._continuations[n] = Continuation(*found, native.imports(found[1]))
+            if todo:
+                if self._sites is None:
+                    self._sites = self._make_sites()
+                sites = self._sites
+                # Sites is for one thread; compiling is not, and does not hold the interpreter.
+                with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
+                    compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
+                    for n, module in zip(todo, compiled, strict=True):
+                        site = sites.site(n)
+                        _store(self._cache, self._site_key(n), module, site)
+                        self._continuations[n] = Continuation(site, module, native.imports(module))
+            return {n: self._continuations[n] for n in wanted}
+
+    def _site_key(self, n: int) -> str:
+        return f"{self.key}.{n}"
+
+
+def cache_key(module: bytes, counted: bool) -> str:
+    """What an entry of the code cache is found by."""
+    digest = hashlib.sha256(module).hexdigest()
+    text = f"{digest} {config.fingerprint()} transform={TRANSFORM_VERSION} counted={int(counted)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compile_module(wasm: bytes) -> wasmtime.Module:
+    """Compile what the transform made; that it fails is our fault, not the guest's."""
+    pointer = ctypes.POINTER(ffi.wasmtime_module_t)()
+    error = ffi.wasmtime_module_new(
+        config.engine().ptr(), native.byte_pointer(wasm), len(wasm), ctypes.byref(pointer)
+    )
+    if error:
+        reason = str(wasmtime.WasmtimeError._from_ptr(error))
+        raise WasnapError(f"the instrumented module does not compile: {reason}", "a bug of wasnap")
+    return wasmtime.Module._from_ptr(pointer)
+
+
+def _serialized(module: wasmtime.Module) -> bytes:
+    vec = ffi.wasm_byte_vec_t()
+    native.check(ffi.wasmtime_module_serialize(module.ptr(), ctypes.byref(vec)))
+    try:
+        return ctypes.string_at(vec.data, vec.size)
+    finally:
+        ffi.wasm_byte_vec_delete(ctypes.byref(vec))
+
+
+def _store(cache: Cache, key: str, module: wasmtime.Module, meta: ProgramInfo | Site) -> None:
+    if cache.usable:
+        cache.store(key, _serialized(module), msgspec.msgpack.encode(meta))
+
+
+def _from_cache(cache: Cache, key: str, kind: type[T]) -> tuple[T, wasmtime.Module] | None:
+    """What the cache holds, or None: also where the engine or we do not understand it."""
+    found = cache.find(key)
+    if found is None:
+        return None
+    try:
+        meta = msgspec.msgpack.decode(found.meta, type=kind)
+        return meta, wasmtime.Module.deserialize_file(config.engine(), os.fspath(found.path))
+    except (wasmtime.WasmtimeError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,78 @@
+"""The one place that builds the engine's configuration.
+
+``SETTINGS`` is both what is applied and what the code cache's key is made of, so that compiled code
+of one configuration is never loaded under another.
+
+Choices:
+
+- Memory never moves and reserves 4 GiB of address space, so that the raw addresses of the stop
+  word and of guest memory stay valid for the life of an instance. A memory can therefore not grow
+  beyond 4 GiB, 64-bit ones included.
+- The wasm stack is deep (``WASM_STACK`` bytes: CPython's recursion limit, 300,000 frames of small
+  functions). The engine aborts the process when ``max_wasm_stack`` exceeds its async stack size,
+  which is never used here but must be set first. Guest threads have ``THREAD_STACK`` bytes: what is
+  above ``WASM_STACK`` belongs to host calls made from the deepest guest frame.
+- The GC proposal is off, but its runtime must stay: exception references live on its heap (with
+  ``gc_support`` off the compiler panics at the first ``try_table``).
+- Branch hints are read: the transform marks the ways to its cold blocks unlikely.
+- Native unwind information is off: only native debuggers and profilers read it.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib.metadata import version
+from typing import Final
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+MIB: Final = 1 << 20
+WASM_STACK: Final = 256 * MIB
+THREAD_STACK: Final = WASM_STACK + 16 * MIB
+
+SETTINGS: Final[tuple[tuple[str, bool | int], ...]] = (
+    ("wasm_multi_value", True),
+    ("wasm_bulk_memory", True),
+    ("wasm_reference_types", True),
+    ("wasm_simd", True),
+    ("wasm_relaxed_simd", True),
+    ("wasm_tail_call", True),
+    ("wasm_exceptions", True),
+    ("wasm_threads", True),
+    ("wasm_multi_memory", True),
+    ("wasm_memory64", True),
+    ("wasm_branch_hinting", True),
+    ("wasm_function_references", False),
+    ("wasm_gc", False),
+    ("wasm_component_model", False),
+    ("debug_info", False),
+    ("native_unwind_info", False),
+    ("signals_based_traps", True),
+    ("parallel_compilation", True),
+    ("memory_reservation", 4 << 30),
+    ("memory_may_move", False),
+    ("async_stack_size", WASM_STACK + MIB),
+    ("max_wasm_stack", WASM_STACK),
+)
+"""(name in the C API between ``wasmtime_config_`` and ``_set``, value), in the order applied."""
+
+_lock = threading.Lock()
+_engine: wasmtime.Engine | None = None
+
+
+def engine() -> wasmtime.Engine:
+    """The process's engine, made on first use."""
+    global _engine
+    with _lock:
+        if _engine is None:
+            config = wasmtime.Config()
+            for name, value in SETTINGS:
+                getattr(ffi, f"wasmtime_config_{name}_set")(config.ptr(), value)
+            _engine = wasmtime.Engine(config)
+        return _engine
+
+
+def fingerprint() -> str:
+    """The engine's version and configuration, for the cache's key."""
+    return f"wasmtime {version('wasmtime')} " + " ".join(f"{n}={int(v)}" for n, v in SETTINGS)

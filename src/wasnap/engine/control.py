@@ -1,0 +1,56 @@
+"""The control memory's header: how the host and the instrumented code talk.
+
+Layout (little-endian; docs/architecture.md, "Control memory"):
+
+| offset | size | what |
+|---|---|---|
+| 0 | 4 | stop word: 0 run, 1 stop |
+| 4 | 4 | no-stop depth: above 0 nothing may suspend |
+| 8 | 8 | countdown: the n-th safepoint from now stops; 0: never |
+| 16 | | static area and frames: ``stack.py`` |
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from wasnap.instrument import abi
+
+from wasnap.engine.memory import GuestMemory
+
+
+class Control:
+    """The header's words, read and written in place; any thread may set the stop word."""
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self.memory = memory
+        self._stop = ctypes.c_uint32.from_address(memory.address + abi.STOP_WORD)
+        self._depth = ctypes.c_uint32.from_address(memory.address + abi.NO_STOP_DEPTH)
+        self._countdown = ctypes.c_uint64.from_address(memory.address + abi.COUNTDOWN)
+
+    @property
+    def stop(self) -> bool:
+        """The stop word."""
+        return self._stop.value != 0
+
+    @stop.setter
+    def stop(self, value: bool) -> None:
+        self._stop.value = 1 if value else 0
+
+    @property
+    def depth(self) -> int:
+        """The no-stop depth."""
+        return self._depth.value
+
+    @property
+    def countdown(self) -> int:
+        """Safepoints left until the code stops itself; 0: never."""
+        return self._countdown.value
+
+    @countdown.setter
+    def countdown(self, value: int) -> None:
+        self._countdown.value = value
+
+    def stopping(self) -> bool:
+        """Whether a stop is asked for and may be followed here."""
+        return self._stop.value != 0 and self._depth.value == 0

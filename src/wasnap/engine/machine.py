@@ -1,0 +1,269 @@
+"""One guest's store and instance, and how its entries run, stop and go on: without any thread.
+
+What comes of running is always an ``Event``. Running an entry ends in one of four ways:
+
+- it trapped: by the guest, or because a host function raised (``Edge.take`` tells which);
+- frames were left (``fp`` above the base), or a host call is pending: it stopped;
+- else it finished, and the next entry's turn comes.
+
+Not safe for threads: ``guest.py`` lets the guest's own thread and a supervisor take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import wasmtime
+from wasmtime import _ffi as ffi
+from wasnap.instrument import abi
+from wasnap.wasm.types import FuncType
+
+from wasnap.engine import config, native, values
+from wasnap.engine.call import GuestCall, Wake
+from wasnap.engine.code import Program
+from wasnap.engine.control import Control
+from wasnap.engine.edge import Edge
+from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.stack import Frame, Stack
+from wasnap.engine.state import (
+    EngineState,
+    Entry,
+    Event,
+    Exited,
+    Failed,
+    Finished,
+    PendingCall,
+    Stopped,
+    Trapped,
+)
+from wasnap.engine.tables import Tables
+from wasnap.engine.traps import guest_trap
+from wasnap.errors import CannotResume, UnknownImport, UnsupportedModule, UsageError
+from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended
+
+Functions = Callable[[str, str], HostFunction | None]
+
+_MANY = 1 << 30
+
+
+class Callee(NamedTuple):
+    """An exported function with its type."""
+
+    function: native.Function
+    params: bytes
+    results: bytes
+
+
+class Machine:
+    """A guest without its thread.
+
+    ``memories``: the guest's, in order; ``control``: the header of its control memory; ``call``:
+    what its host functions get. Raises UnknownImport, or GuestTrap where a segment does not fit.
+    """
+
+    def __init__(self, program: Program, functions: Functions, wake: Wake) -> None:
+        self._program = program
+        self._store = wasmtime.Store(config.engine())
+        self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
+        self._context = self._store._context()
+        self.call = GuestCall(wake)
+        self._edge = Edge(self._context, self.call)
+        self._hosts: dict[tuple[str, str], HostFunction] = {}
+        self._externs: dict[tuple[str, str], native.Extern] = {}
+        externs = self._provide(functions)
+        try:
+            self._instance = native.instantiate(self._context, program.module, externs)
+        except wasmtime.Trap as trap:
+            raise guest_trap(trap) from None
+
+        info = program.info
+        self.memories = tuple(
+            GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
+        )
+        self.control = Control(GuestMemory(self._context, self._hot(abi.CONTROL)))
+        memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
+        self.call.attach(memory, self.control)
+        self._stack = Stack(
+            self._context, program, self.control, self._hot, lambda *name: self._externs[name]
+        )
+        tables = [f"wasnap.t{i}" for i in info.mutable_tables]
+        if info.has_refs:
+            tables.append(abi.REFS)
+        self._tables = Tables(self._context, self._instance, tables, info.referable)
+        self._entries: tuple[Entry, ...] = ()
+        self._entry = 0
+        self._to_load = False
+
+    def _provide(self, functions: Functions) -> list[native.Extern]:
+        """The module's imports, in order."""
+        wanted = iter(self._program.info.imports)
+        externs = []
+        for entry in self._program.imports:
+            name = (entry.module, entry.name)
+            if entry.kind != native.KIND_FUNC:
+                kind = native.KIND_NAMES[entry.kind]
+                raise UnknownImport(f"the module imports the {kind} {'.'.join(name)}: not provided")
+            type_ = next(wanted)
+            host = functions(*name)
+            if host is None:
+                raise UnknownImport(f"the module imports {'.'.join(name)}: not provided")
+            extern = self._edge.function(entry, host, FuncType(type_.params, type_.results))
+            self._hosts[name] = host
+            self._externs[name] = extern
+            externs.append(extern)
+        return externs
+
+    def _hot(self, name: str) -> native.Extern:
+        extern = native.export(self._context, self._instance, name)
+        assert extern is not None, f"the instrumented module exports {name}"
+        return extern
+
+    def _callee(self, name: str) -> Callee:
+        extern = native.export(self._context, self._instance, name)
+        if extern is None or extern.kind != native.KIND_FUNC:
+            raise UnsupportedModule(
+                f"the module exports no function {name!r}",
+                "a WASI command exports _start" if name == "_start" else "",
+            )
+        function = ffi.wasmtime_func_t.from_buffer_copy(extern.of.func)
+        return Callee(function, *native.function_type(self._context, function))
+
+    # -- running -----------------------------------------------------------------------------
+
+    def begin(self, entry: str, args: Sequence[int]) -> None:
+        """Choose what ``run`` runs: an export, after the start function and ``_initialize``.
+
+        ``args``: raw values. Raises UnsupportedModule without such an export, UsageError for
+        arguments that do not fit it.
+        """
+        params = self._callee(entry).params
+        widths = [8 * values.WIDTH[t] for t in params]
+        if len(widths) != len(args) or any(
+            not 0 <= a < 1 << w for a, w in zip(args, widths, strict=True)
+        ):
+            raise UsageError(f"{entry} takes {FuncType(params)}, not the arguments {list(args)}")
+        names = []
+        if native.export(self._context, self._instance, abi.START) is not None:
+            names.append(abi.START)
+        if entry not in ("_start", "_initialize"):
+            initialize = native.export(self._context, self._instance, "_initialize")
+            if initialize is not None and initialize.kind == native.KIND_FUNC:
+                names.append("_initialize")
+        self._entries = (*(Entry(n) for n in names), Entry(entry, tuple(args)))
+        self._entry = 0
+
+    def run(self) -> Event:
+        """Run the entries from the present one on."""
+        while True:
+            entry = self._entries[self._entry]
+            callee = self._callee(entry.export)
+            slots = values.raw_slots(entry.args, max(len(callee.params), len(callee.results)))
+            event = self._invoke(callee.function, slots) or self._finished(slots, callee.results)
+            if event is not None:
+                return event
+
+    def go_on(self) -> Event:
+        """Go on from where the guest stopped, or where a restored one had stopped."""
+        if self._to_load:
+            self._call_helper(abi.LOAD)
+            self._to_load = False
+        frames = self._stack.frames()
+        continuations = self._stack.prepare(frames)
+        pending = self._edge.pending
+        results: tuple[values.Value, ...] | None = None
+        if pending is not None:
+            host = self._hosts[pending.module, pending.name]
+            try:
+                results = self._edge.complete(host)
+            except (Stop, Suspended):
+                return Stopped()
+            except Exit as error:
+                return Exited(error.code)
+        callee = self._callee(self._entries[self._entry].export)
+        slots = values.raw_slots((), len(callee.results))
+        if frames:
+            if results is not None:
+                self._stack.put_results(frames[0], continuations[frames[0].site], results)
+            event = self._invoke(self._stack.link(frames), slots)
+            if event is not None:
+                return event
+        elif results is not None:  # the entry itself is an import, or ended in a tail call to one
+            values.slot_struct(callee.results).pack_into(slots, 0, *results)
+        else:
+            raise CannotResume("the snapshot has neither frames nor a pending call")
+        return self._finished(slots, callee.results) or self.run()
+
+    def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
+        """Call into the guest. None: it finished, and its results are in the slots."""
+        trap = native.call(self._context, function, slots)
+        raised = self._edge.take()
+        if isinstance(raised, Exit):
+            return Exited(raised.code)
+        if raised is not None:
+            return Failed(raised)
+        if trap is not None:
+            return Trapped(guest_trap(trap))
+        if self._stack.fp > self._program.info.frames_base or self._edge.pending is not None:
+            self._call_helper(abi.SAVE)
+            return Stopped()
+        return None
+
+    def _finished(self, slots: bytearray, results: bytes) -> Finished | None:
+        """The present entry finished: the event if it was the last, else on to the next."""
+        if self._entry == len(self._entries) - 1:
+            return Finished(values.raws_from_slots(slots, results))
+        self._entry += 1
+        return None
+
+    def _call_helper(self, name: str) -> None:
+        function = self._callee(name).function
+        trap = native.call(self._context, function, values.raw_slots((), 0))
+        if trap is not None:
+            raise guest_trap(trap)
+
+    # -- its state ---------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> PendingCall | None:
+        """The host call that a stop interrupted."""
+        return self._edge.pending
+
+    def frames(self) -> list[Frame]:
+        """The call frames of a stopped guest, innermost first."""
+        return self._stack.frames()
+
+    def capture(self) -> EngineState:
+        """A stopped guest, without the contents of its memories. Raises Unsaveable."""
+        return EngineState(
+            stack=self._stack.capture(),
+            fp=self._stack.fp,
+            memories=tuple(memory.size for memory in self.memories),
+            tables=self._tables.capture(),
+            pending=self._edge.pending,
+            entries=self._entries,
+            entry=self._entry,
+        )
+
+    def restore(self, state: EngineState, images: Sequence[MemoryImage]) -> None:
+        """Make a new instance equal to a captured one. Raises CannotResume."""
+        sizes = tuple(image.size for image in images)
+        if sizes != state.memories or len(sizes) != len(self.memories):
+            raise CannotResume("the snapshot's memories are not the program's")
+        pending = state.pending
+        if pending is not None and (pending.module, pending.name) not in self._hosts:
+            raise CannotResume(f"the snapshot waits in {pending.module}.{pending.name}: not here")
+        for memory, image in zip(self.memories, images, strict=True):
+            memory.restore(image)
+        self._tables.restore(state.tables)
+        self._stack.restore(state.stack, state.fp)
+        self._edge.pending = pending
+        self._entries = state.entries
+        self._entry = state.entry
+        self._to_load = True
+
+    def close(self) -> None:
+        """Free the store; every later access to its memories is a Fault."""
+        for memory in (*self.memories, self.control.memory):
+            memory.close()
+        self._store.close()

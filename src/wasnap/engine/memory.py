@@ -1,0 +1,230 @@
+"""Guest linear memory as the host reads and writes it, and its way into and out of snapshots.
+
+Fast path: a memoryview over the whole memory, made once. A memory never moves (config.py) and never
+shrinks, so the view stays good; an access beyond its end looks whether the memory has grown, and
+only then raises ``Fault``. Reading a u32 takes about 0.15 us.
+
+Restoring: whatever instantiation wrote there (active data segments) is thrown away by mapping fresh
+zero pages over the whole memory; then each extent is read straight into place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Sequence
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+from wasmtime import _ffi as ffi
+
+from wasnap.engine import native
+from wasnap.errors import CannotResume
+from wasnap.host.protocol import Fault
+
+_U8 = Struct("<B")
+_U16 = Struct("<H")
+_U32 = Struct("<I")
+_U64 = Struct("<Q")
+_unpack_u32, _pack_u32 = _U32.unpack_from, _U32.pack_into
+_unpack_u64, _pack_u64 = _U64.unpack_from, _U64.pack_into
+
+_MAP_FIXED = 0x10
+_MAP_NORESERVE = 0x4000
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
+
+
+class FileExtent(NamedTuple):
+    """``length`` bytes of guest memory from ``address`` on stand in ``fd`` at ``offset``."""
+
+    address: int
+    length: int
+    fd: int
+    offset: int
+
+
+class BufferExtent(NamedTuple):
+    """Guest memory from ``address`` on holds ``data``."""
+
+    address: int
+    data: bytes | memoryview
+
+
+class MemoryImage(NamedTuple):
+    """The contents of one memory: its size in bytes; bytes outside the extents are zero."""
+
+    size: int
+    extents: Sequence[FileExtent | BufferExtent]
+
+
+class GuestMemory:
+    """One linear memory. Implements ``host.protocol.Memory``; ``extern`` None: always empty."""
+
+    __slots__ = ("_context", "_memory", "_size", "_view", "address", "page_size")
+
+    def __init__(self, context: native.Context, extern: native.Extern | None) -> None:
+        self._context = context
+        self._memory: Any = None if extern is None else extern.of.memory
+        self._size = 0
+        self._view = memoryview(bytearray())
+        self.address = 0
+        self.page_size = 1 << 16
+        if self._memory is not None:
+            self.page_size = ffi.wasmtime_memory_page_size(context, ctypes.byref(self._memory))
+            self._refresh()
+
+    def _refresh(self) -> bool:
+        """Look whether the memory has grown; if so, take the new size and say True."""
+        if self._memory is None:
+            return False
+        size = ffi.wasmtime_memory_data_size(self._context, ctypes.byref(self._memory))
+        if size == self._size and self.address:
+            return False
+        data = ffi.wasmtime_memory_data(self._context, ctypes.byref(self._memory))
+        self.address = ctypes.cast(data, ctypes.c_void_p).value or 0
+        self._view = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+        self._size = size
+        return True
+
+    def close(self) -> None:
+        """The store is going away: every later access is a Fault."""
+        self._memory = None
+        self._view = memoryview(bytearray())
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Present size in bytes."""
+        self._refresh()
+        return self._size
+
+    def _fault(self, ptr: int, length: int) -> Fault:
+        return Fault(ptr, length, self._size)
+
+    def _check(self, ptr: int, n: int) -> None:
+        if (ptr + n > self._size and not (self._refresh() and ptr + n <= self._size)) or ptr < 0:
+            raise self._fault(ptr, n)
+
+    def read(self, ptr: int, n: int) -> bytes:
+        """A copy of n bytes."""
+        if ptr + n > self._size or ptr < 0:
+            self._check(ptr, n)
+        return self._view[ptr : ptr + n].tobytes()
+
+    def view(self, ptr: int, n: int) -> memoryview:
+        """A writable window of n bytes."""
+        if ptr + n > self._size or ptr < 0:
+            self._check(ptr, n)
+        return self._view[ptr : ptr + n]
+
+    def write(self, ptr: int, data: bytes | bytearray | memoryview) -> None:
+        """Store the bytes."""
+        n = len(data) if not isinstance(data, memoryview) else data.nbytes
+        if ptr + n > self._size or ptr < 0:
+            self._check(ptr, n)
+        self._view[ptr : ptr + n] = data if not isinstance(data, memoryview) else data.cast("B")
+
+    def _load(self, kind: Struct, ptr: int) -> int:
+        self._check(ptr, kind.size)
+        value: int = kind.unpack_from(self._view, ptr)[0]
+        return value
+
+    def _store(self, kind: Struct, ptr: int, value: int) -> None:
+        self._check(ptr, kind.size)
+        kind.pack_into(self._view, ptr, value)
+
+    def u8(self, ptr: int) -> int:
+        return self._load(_U8, ptr)
+
+    def u16(self, ptr: int) -> int:
+        return self._load(_U16, ptr)
+
+    def u32(self, ptr: int) -> int:
+        try:
+            value: int = _unpack_u32(self._view, ptr)[0]
+        except StructError:
+            return self._load(_U32, ptr)
+        return value
+
+    def u64(self, ptr: int) -> int:
+        try:
+            value: int = _unpack_u64(self._view, ptr)[0]
+        except StructError:
+            return self._load(_U64, ptr)
+        return value
+
+    def set_u8(self, ptr: int, value: int) -> None:
+        self._store(_U8, ptr, value & 0xFF)
+
+    def set_u16(self, ptr: int, value: int) -> None:
+        self._store(_U16, ptr, value & 0xFFFF)
+
+    def set_u32(self, ptr: int, value: int) -> None:
+        try:
+            _pack_u32(self._view, ptr, value & 0xFFFFFFFF)
+        except StructError:
+            self._store(_U32, ptr, value & 0xFFFFFFFF)
+
+    def set_u64(self, ptr: int, value: int) -> None:
+        try:
+            _pack_u64(self._view, ptr, value & 0xFFFFFFFFFFFFFFFF)
+        except StructError:
+            self._store(_U64, ptr, value & 0xFFFFFFFFFFFFFFFF)
+
+    def grow_to(self, size: int) -> None:
+        """Grow to at least ``size`` bytes. Raises CannotResume where the engine refuses."""
+        missing = size - self.size
+        if missing <= 0:
+            return
+        previous = ctypes.c_uint64()
+        pages = -(-missing // self.page_size)
+        error = ffi.wasmtime_memory_grow(
+            self._context, ctypes.byref(self._memory), pages, ctypes.byref(previous)
+        )
+        if error:
+            ffi.wasmtime_error_delete(error)
+            raise CannotResume(f"a memory of {size} bytes cannot be had here")
+        self._refresh()
+
+    def restore(self, image: MemoryImage) -> None:
+        """Make this memory, of a fresh instance, equal to the image."""
+        if self._memory is None or image.size < self.size:
+            raise CannotResume("the snapshot's memory is smaller than the module's own")
+        self.grow_to(image.size)
+        if self._size != image.size:
+            raise CannotResume(f"the snapshot's memory has an odd size: {image.size} bytes")
+        self._clear()
+        for extent in image.extents:
+            if isinstance(extent, BufferExtent):
+                self.write(extent.address, extent.data)
+            else:
+                self._read_in(extent)
+
+    def _clear(self) -> None:
+        if not self._size:
+            return
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+        if _libc.mmap(self.address, self._size, protection, flags, -1, 0) != self.address:
+            raise OSError(ctypes.get_errno(), "mapping zero pages over guest memory failed")
+
+    def _read_in(self, extent: FileExtent) -> None:
+        window = self.view(extent.address, extent.length)
+        offset = extent.offset
+        while window:
+            n = os.preadv(extent.fd, [window], offset)
+            if n == 0:
+                raise CannotResume("the journal ends inside an extent of memory")
+            window = window[n:]
+            offset += n

@@ -1,0 +1,88 @@
+"""A stopped guest thread as plain data, and what a guest thread reports.
+
+``EngineState`` holds everything but the contents of the memories, which are too big to copy: the
+snapshot reads those in place (``Guest.memories``) and hands them back as ``MemoryImage``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from wasnap.errors import GuestTrap
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An export to be run. ``args``: raw values (unsigned ints with the value's bits)."""
+
+    export: str
+    args: tuple[int, ...] = ()
+
+
+class PendingCall(msgspec.Struct, frozen=True):
+    """A host call that a stop interrupted; to be completed before the guest goes on.
+
+    ``args`` as the host function gets them; ``progress`` as it left them in ``Suspended``.
+    """
+
+    module: str
+    name: str
+    args: tuple[int | float | bytes, ...]
+    progress: dict[str, Any]
+
+
+class EngineState(msgspec.Struct, frozen=True):
+    """A stopped guest thread.
+
+    - ``stack``: bytes 16 .. ``fp`` of the control memory: static area and frames;
+    - ``fp``: the end of the frames, an address in the control memory;
+    - ``memories``: sizes in bytes;
+    - ``tables``: by export name (``wasnap.t<i>``, ``wasnap.refs``), function indices, -1 for null;
+    - ``entries``, ``entry``: what runs one after the other, and the index of what is running.
+    """
+
+    stack: bytes
+    fp: int
+    memories: tuple[int, ...]
+    tables: dict[str, list[int]]
+    pending: PendingCall | None
+    entries: tuple[Entry, ...]
+    entry: int
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The guest called ``proc_exit`` (a host function raised ``Exit``)."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last entry returned; ``results`` are raw values."""
+
+    results: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The guest is unwound: it can be captured, and it can proceed."""
+
+
+@dataclass(frozen=True)
+class Trapped:
+    """The guest trapped."""
+
+    trap: GuestTrap
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something on our side failed: a host function raised what it should not, or the like."""
+
+    error: BaseException
+
+
+Event = Exited | Finished | Stopped | Trapped | Failed

@@ -1,0 +1,136 @@
+"""All that the engine and the host know of each other.
+
+The engine gives every guest thread one ``Call``; a host function receives it with each call, reads
+and writes guest memory through it, and waits through it and through nothing else, so that a stop
+reaches a guest thread that blocks.
+
+How a stop meets a host call::
+
+    guest calls f ---> f(call, a, b)          call.progress is None
+                         call.wait(...)       a stop comes: raises Stop
+                       f raises Suspended({"deadline": 17})
+    ... the guest thread unwinds; snapshot; it goes on, here or in another process ...
+                       f(call, a, b)          call.progress == {"deadline": 17}
+                       f returns 0 ---------> the guest goes on behind its call, with 0
+
+Invariants:
+
+- ``Suspended`` means that nothing observable was done that ``progress`` does not tell: what was
+  already written to guest memory or to the world must not be done again when the call is completed.
+- A ``Stop`` that a host function lets pass counts as ``Suspended`` with the progress the call had
+  when it began (``{}`` for a new call): the whole call is done again later.
+- A call that never waits is never suspended: the guest stops at its next safepoint instead.
+- Guest errors are errno values in results. An exception that is none of those below is a fault of
+  the host: it ends the guest thread and reaches the supervisor as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+Progress: TypeAlias = dict[str, Any]
+"""What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
+
+Result: TypeAlias = int | float | bytes | tuple[int | float | bytes, ...] | None
+"""What a host function returns: None, one value, or a tuple of values; v128 is 16 bytes.
+
+Ints may be signed or unsigned: they are taken modulo 2**32 or 2**64.
+"""
+
+
+class Fault(Exception):
+    """An access outside guest memory: ``address`` (bytes), ``length`` (bytes), memory ``size``."""
+
+    def __init__(self, address: int, length: int, size: int) -> None:
+        super().__init__(f"{length} bytes at 0x{address:x} lie outside memory of 0x{size:x} bytes")
+        self.address = address
+        self.length = length
+        self.size = size
+
+
+class Stop(Exception):
+    """Raised by ``Call.wait``: a stop came. Let it pass, or catch it and raise ``Suspended``."""
+
+
+class Suspended(Exception):
+    """The call was interrupted by a stop; it is to be completed later, from ``progress``."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        super().__init__()
+        self.progress: Progress = {} if progress is None else progress
+
+
+class Exit(Exception):
+    """The guest asked to end with ``code`` (WASI ``proc_exit``)."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit {code}")
+        self.code = code
+
+
+class Memory(Protocol):
+    """Guest linear memory 0. Addresses are unsigned; little-endian; all raise ``Fault``."""
+
+    @property
+    def size(self) -> int:
+        """Present size in bytes."""
+
+    def read(self, ptr: int, n: int) -> bytes:
+        """A copy of n bytes."""
+
+    def write(self, ptr: int, data: bytes | bytearray | memoryview) -> None:
+        """Store the bytes."""
+
+    def view(self, ptr: int, n: int) -> memoryview:
+        """A writable window of n bytes (format "B"). Never kept beyond the host call."""
+
+    def u8(self, ptr: int) -> int: ...
+    def u16(self, ptr: int) -> int: ...
+    def u32(self, ptr: int) -> int: ...
+    def u64(self, ptr: int) -> int: ...
+    def set_u8(self, ptr: int, value: int) -> None: ...
+    def set_u16(self, ptr: int, value: int) -> None: ...
+    def set_u32(self, ptr: int, value: int) -> None: ...
+    def set_u64(self, ptr: int, value: int) -> None:
+        """Values are taken modulo the width."""
+
+
+class Call(Protocol):
+    """What a host function sees of the guest thread that calls it (one object for its life)."""
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's memory 0."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """None for a new call; what ``Suspended`` carried when a call is being completed."""
+
+    def stopping(self) -> bool:
+        """Whether a stop is asked for and the call may suspend. Cheap."""
+
+    def wait(
+        self, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
+    ) -> tuple[list[int], list[int]]:
+        """Wait until a descriptor is ready or the time is over; the ready reads and writes.
+
+        ``timeout_ns`` counts from now (None: for ever; 0: only look). Regular files are always
+        ready; so are descriptors with an error, a hang-up, or that are closed: the operation
+        itself then tells. Both lists empty: the time is over. Raises ``Stop`` when a stop is
+        asked for, nothing is ready, there is time left, and the call may suspend.
+        """
+
+
+class HostFunction(NamedTuple):
+    """One function the guest can import. ``params`` and ``results``: value types (wasm/types.py).
+
+    ``call(call, *arguments)`` gets i32 and i64 as unsigned ints, f32 and f64 as floats, v128 as
+    16 bytes.
+    """
+
+    module: str
+    name: str
+    params: bytes
+    results: bytes
+    call: Callable[..., Result]
