@@ -1,0 +1,60 @@
+"""The journal: an append-only file of snapshots. Reads and writes without the engine.
+
+::
+
+    layout    byte layouts, kinds, versions (what docs/journal-format.md says) records
+    schemas of the msgpack records storage   the file                                   the only
+    door to it; faults are injected here place     paths: open, lock, make a new one scan
+    file -> records, past any damage index     records -> snapshots that exist, and those that do
+    not any more image     extents of a snapshot and its ancestors -> one memory snapshot  one
+    snapshot, read batches   pages -> extents, while they are written writer    one snapshot,
+    written; the one commit point journal   Journal: the door for everybody else view      a
+    journal for people and for ``--json``
+
+A snapshot exists if and only if its COMMIT record is intact and proves all that came before it.
+Nothing that is committed is ever changed; a write that fails, or a crash, costs the snapshot it
+hit and no other.
+"""
+
+from wasnap.journal.batches import Pages
+from wasnap.journal.image import Extent, MemoryImage
+from wasnap.journal.index import Damaged, SnapshotInfo
+from wasnap.journal.journal import Durability, Journal
+from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.records import (
+    BeginRecord,
+    Directory,
+    Frame,
+    HostRecord,
+    PendingCall,
+    Record,
+    StackRecord,
+    StartRecord,
+    TablesRecord,
+)
+from wasnap.journal.snapshot import Snapshot
+from wasnap.journal.storage import Storage
+from wasnap.journal.writer import SnapshotWriter
+
+__all__ = [
+    "PAGE_SIZE",
+    "BeginRecord",
+    "Damaged",
+    "Directory",
+    "Durability",
+    "Extent",
+    "Frame",
+    "HostRecord",
+    "Journal",
+    "MemoryImage",
+    "Pages",
+    "PendingCall",
+    "Record",
+    "Snapshot",
+    "SnapshotInfo",
+    "SnapshotWriter",
+    "StackRecord",
+    "StartRecord",
+    "Storage",
+    "TablesRecord",
+]

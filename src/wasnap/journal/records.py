@@ -1,0 +1,135 @@
+"""Schemas of the records that are msgpack maps, and their encoding.
+
+The fields' meaning stands in docs/journal-format.md. A field may be added with a default (a
+higher minor version); none is ever renamed or changed in meaning. Decoding checks types, so a
+reader of these objects need not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from wasnap.errors import JournalError
+from wasnap.journal.layout import Kind
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """Base of all records with a schema; ``kind`` says which kind of record it is stored as."""
+
+    kind: ClassVar[Kind]
+
+
+class Directory(msgspec.Struct, kw_only=True):
+    guest: str
+    host: str
+    readonly: bool = False
+
+
+class StartRecord(Record, kw_only=True):
+    """How the process was started; once in a journal. Times in ns since 1970, ``module_sha256``
+    32 bytes.
+    """
+
+    kind: ClassVar[Kind] = Kind.START
+    wasnap: str
+    transform: int
+    module_sha256: bytes
+    module_name: str
+    created_ns: int
+    args: list[str] = []
+    env: dict[str, str] = {}
+    dirs: list[Directory] = []
+    counted: bool = False
+    options: dict[str, Any] = {}
+
+
+class BeginRecord(Record, kw_only=True):
+    """Opens a snapshot. Written by ``Journal.begin``."""
+
+    kind: ClassVar[Kind] = Kind.BEGIN
+    id: int
+    parent: int | None
+    time_ns: int
+    trigger: str
+    label: str = ""
+    full: bool = False
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """One call frame. ``function`` and ``offset`` are the guest's own: function index, byte in
+    the module file.
+    """
+
+    site: int
+    function: int
+    offset: int
+
+
+class PendingCall(msgspec.Struct, kw_only=True):
+    """The host call in which the innermost frame waits. v128 arguments are 16 bytes."""
+
+    module: str
+    name: str
+    args: list[Any]
+    progress: dict[str, Any] | None = None
+
+
+class StackRecord(Record, kw_only=True):
+    """The call stack of one guest thread: raw control memory, and the same frames for people
+    (innermost first).
+    """
+
+    kind: ClassVar[Kind] = Kind.STACK
+    transform: int
+    static: bytes
+    frames_base: int
+    frames_data: bytes
+    fp: int
+    frames: list[Frame] = []
+    names: dict[int, str] = {}
+    pending: PendingCall | None = None
+    entry: int = 0
+    thread: int = 0
+
+
+class TablesRecord(Record, kw_only=True):
+    """Table index to the function index in each element, -1 for null. Only tables that the code
+    can change.
+    """
+
+    kind: ClassVar[Kind] = Kind.TABLES
+    tables: dict[int, list[int]]
+
+
+class HostRecord(Record, kw_only=True):
+    """The host room's state, which owns its schema. Any map of what msgpack can hold."""
+
+    kind: ClassVar[Kind] = Kind.HOST
+    state: dict[str, Any]
+
+
+R = TypeVar("R", bound=Record)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(record: Record) -> bytes:
+    """The record's payload. JournalError names what msgpack cannot hold (such as text that is not
+    UTF-8).
+    """
+    try:
+        return _encoder.encode(record)
+    except (UnicodeEncodeError, TypeError, OverflowError, ValueError, RecursionError) as error:
+        raise JournalError(f"this {record.kind.name} record cannot be stored: {error}") from error
+
+
+def decode(payload: bytes, record_type: type[R]) -> R:
+    """The record in ``payload``. JournalError if it is not one of that type."""
+    try:
+        return msgspec.msgpack.decode(payload, type=record_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise JournalError(
+            f"the {record_type.kind.name} record does not follow its schema: {error}"
+        ) from error

@@ -1,0 +1,73 @@
+"""The one place where a journal touches its file.
+
+Everything is positioned (pread, pwrite), so a storage has no state but its descriptor. Fault
+tests put their own ``Storage`` in its place. All methods may raise OSError and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+IOV_MAX = 1024
+
+
+class Storage:
+    """An open file of bytes. Owns the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def read(self, position: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``position``; fewer only at the end of the file."""
+        data = os.pread(self.fd, size, position)
+        if len(data) in (0, size):
+            return data
+        parts = [data]
+        done = len(data)
+        while done < size and (data := os.pread(self.fd, size - done, position + done)):
+            parts.append(data)
+            done += len(data)
+        return b"".join(parts)
+
+    def write(self, position: int, buffers: Sequence[Buffer]) -> int:
+        """Writes up to all of at most ``IOV_MAX`` buffers, returns how many bytes it wrote."""
+        return os.pwritev(self.fd, buffers, position)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def sync(self) -> None:
+        """Returns when what was written is on the device (fdatasync)."""
+        os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Closes the file, once."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def write_all(storage: Storage, position: int, buffers: Sequence[Buffer]) -> int:
+    """Writes all of ``buffers`` at ``position`` however short the single writes are; returns the
+    end position.
+    """
+    pending = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+    first = 0
+    while first < len(pending):
+        written = storage.write(position, pending[first : first + IOV_MAX])
+        if written <= 0:
+            raise OSError(5, "the write made no progress")
+        position += written
+        while first < len(pending) and written >= len(pending[first]):
+            written -= len(pending[first])
+            first += 1
+        if written:
+            pending[first] = pending[first][written:]
+    return position

@@ -1,0 +1,152 @@
+"""What the journal's tests share: a file in memory, one that fails on demand, a small journal."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wasnap.journal import HostRecord, Journal, StackRecord, StartRecord, Storage, TablesRecord
+from wasnap.journal.index import build
+from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.records import Frame
+from wasnap.journal.scan import scan
+from wasnap.journal.storage import Buffer
+
+MODULE = b"\0asm\x01\0\0\0"
+START = StartRecord(
+    wasnap="0.1.0",
+    transform=1,
+    module_sha256=bytes(range(32)),
+    module_name="a.wasm",
+    created_ns=1000,
+    args=["a.wasm", "two words"],
+)
+
+
+def page(byte: int | str) -> bytes:
+    """A page full of one byte."""
+    return bytes([byte if isinstance(byte, int) else ord(byte)]) * PAGE_SIZE
+
+
+class BytesStorage(Storage):
+    """A file in memory."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        super().__init__(-1)
+        self.data = bytearray(data)
+
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, position: int, size: int) -> bytes:
+        return bytes(self.data[position : position + size])
+
+    def write(self, position: int, buffers: Sequence[Buffer]) -> int:
+        data = b"".join(buffers)
+        assert position <= len(self.data)
+        self.data[position : position + len(data)] = data
+        return len(data)
+
+    def truncate(self, size: int) -> None:
+        del self.data[size:]
+        self.data += bytes(size - len(self.data))
+
+    def sync(self) -> None:
+        pass
+
+
+class FaultyStorage(Storage):
+    """A real file whose n-th call of write, sync or truncate (counted together from 1) fails.
+
+    ``fault``: an errno, or "short": every write writes one buffer's half at most. ``last``: the
+    last call that fails (default: only the n-th).
+    """
+
+    def __init__(self, fd: int, nth: int, fault: int | str, last: int | None = None) -> None:
+        super().__init__(fd)
+        self.nth = nth
+        self.last = nth if last is None else last
+        self.fault = fault
+        self.calls = 0
+
+    def _call(self) -> None:
+        self.calls += 1
+        if isinstance(self.fault, int) and self.nth <= self.calls <= self.last:
+            raise OSError(self.fault, os.strerror(self.fault))
+
+    def write(self, position: int, buffers: Sequence[Buffer]) -> int:
+        if self.fault == errno.ENOSPC and self.calls + 1 == self.nth:
+            # a disk that fills up takes a part first
+            super().write(position, [memoryview(buffers[0])[: len(buffers[0]) // 2]])
+        self._call()
+        if self.fault == "short":
+            first = memoryview(buffers[0])
+            return super().write(position, [first[: max(len(first) // 2, 1)]])
+        return super().write(position, buffers)
+
+    def truncate(self, size: int) -> None:
+        self._call()
+        super().truncate(size)
+
+    def sync(self) -> None:
+        self._call()
+
+
+def open_bytes(data: bytes | bytearray) -> Journal:
+    """The journal in ``data``, opened for reading."""
+    storage = BytesStorage(data)
+    found = scan(storage, "test.journal")
+    return Journal(storage, Path("test.journal"), found, build(storage, found))
+
+
+def make(path: Path, clock: Callable[[], int] = lambda: 1_700_000_000_000_000_000) -> Journal:
+    """A new journal without snapshots, always the same."""
+    return Journal.create(path, MODULE, START, random=lambda n: b"journal!"[:n], clock=clock)
+
+
+def add(
+    journal: Journal, parent: int | None, pages: dict[int, bytes], total: int = 16, tag: str = ""
+) -> int:
+    """Commits a snapshot that changes ``pages`` of memory 0 and has one record of each kind."""
+    with journal.begin(parent, "timer", label=tag) as writer:
+        writer.memory(0, total, PAGE_SIZE, sorted(pages.items()))
+        writer.record(
+            StackRecord(
+                transform=1,
+                static=b"st",
+                frames_base=18,
+                frames_data=b"frames",
+                fp=24,
+                frames=[Frame(7, 3, 0x40)],
+                names={3: "fib"},
+            )
+        )
+        writer.record(TablesRecord(tables={0: [1, -1]}))
+        writer.record(HostRecord(state={"tag": tag}))
+        return writer.commit()
+
+
+def three_snapshots(path: Path) -> bytes:
+    """A journal with snapshots 1, 2 (after 1) and 3 (after 1), each with its own pages."""
+    with make(path) as journal:
+        add(journal, None, {0: page("a"), 1: page("b")}, tag="one")
+        add(journal, 1, {1: page("c")}, tag="two")
+        add(journal, 1, {0: page(0), 2: page("d")}, tag="three")
+    return path.read_bytes()
+
+
+EXPECTED = {
+    1: {0: page("a"), 1: page("b")},
+    2: {0: page("a"), 1: page("c")},
+    3: {1: page("b"), 2: page("d")},
+}
+"""Snapshot id to its pages that are not zero, in ``three_snapshots``."""
+
+
+def contents(journal: Journal, snapshot: int) -> dict[int, bytes]:
+    """The pages of memory 0 that are not zero."""
+    image = journal.load(snapshot).memory(0)
+    everything = ((at, image.read(at, 1)) for at in range(image.pages_total))
+    return {at: data for at, data in everything if data != page(0)}

@@ -1,0 +1,210 @@
+"""Journals cut at any byte and with any bit flipped.
+
+The fault budget: whatever is cut off or flipped in the file, the newest snapshot that is whole is
+found and is right, no page is ever wrong, nothing but JournalError is raised, what was committed
+and is not hit is still there, and writing can go on.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from pathlib import Path
+
+import pytest
+from journal_helpers import (
+    EXPECTED,
+    MODULE,
+    BytesStorage,
+    add,
+    contents,
+    make,
+    open_bytes,
+    page,
+    three_snapshots,
+)
+
+from wasnap.errors import JournalError
+from wasnap.journal import HostRecord, Journal, SnapshotInfo
+from wasnap.journal.layout import Kind
+from wasnap.journal.scan import Scan, scan
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return three_snapshots(tmp_path_factory.mktemp("whole") / "j")
+
+
+def scanned(data: bytes) -> Scan:
+    return scan(BytesStorage(data), "test.journal")
+
+
+def test_cut_at_every_byte(whole: bytes) -> None:
+    """The newest snapshot whose COMMIT stands before the cut is found; without MODULE, none is."""
+    records = scanned(whole).records
+    ends = [record.end for record in records if record.kind == Kind.COMMIT]
+    for cut in range(len(whole)):
+        data = whole[:cut]
+        if cut < 64:
+            with pytest.raises(
+                JournalError, match=r"empty|cut off|not a wasnap"
+            ):
+                open_bytes(data)
+            continue
+        journal = open_bytes(data)
+        assert [info.id for info in journal.snapshots] == [1, 2, 3][: sum(e <= cut for e in ends)]
+        assert journal.damaged == []
+
+
+def test_writing_goes_on_after_a_cut(whole: bytes, tmp_path: Path) -> None:
+    """At every record's borders and a sample of other bytes: the tail is cut, the next snapshot
+    rests on the newest whole one, and the file is as if the lost ones had never been tried."""
+    records = scanned(whole).records
+    module_end = records[1].end
+    edges = {r.position + d for r in records for d in (-1, 0, 1, 63, 64)}
+    edges |= {r.end + d for r in records for d in (-1, 0, 1)}
+    for cut in sorted(edges | set(range(0, len(whole), 509))):
+        if cut > len(whole):
+            continue
+        path = tmp_path / "cut"
+        path.write_bytes(whole[:cut])
+        if cut < module_end:
+            with pytest.raises(JournalError):
+                Journal.open_for_writing(path)
+            assert path.read_bytes() == whole[:cut]
+            continue
+        with Journal.open_for_writing(path, durability="process") as journal:
+            before = [info.id for info in journal.snapshots]
+            parent = before[-1] if before else None
+            new = add(journal, parent, {7: page("n")})
+            assert new == len(before) + 1
+        with Journal.open(path, verify=True) as journal:
+            assert journal.gaps == [] and journal.damaged == []
+            assert [info.id for info in journal.snapshots] == [*before, new]
+            inherited = EXPECTED[parent] if parent else {}
+            assert contents(journal, new) == inherited | {7: page("n")}
+            for number in before:
+                assert contents(journal, number) == EXPECTED[number]
+
+
+def flipped(data: bytes, at: int, bit: int) -> bytes:
+    copy = bytearray(data)
+    copy[at] ^= 1 << bit
+    return bytes(copy)
+
+
+def check_flip(data: bytes, infos: list[SnapshotInfo]) -> list[int]:
+    """Opens, loads everything; what can be loaded must be right. Returns the ids that can."""
+    journal = open_bytes(data)
+    good = []
+    for info in infos:
+        try:
+            state = journal.load(info.id).record(HostRecord).state
+            pages = contents(journal, info.id)
+        except JournalError:
+            continue
+        assert pages == EXPECTED[info.id]
+        assert state == {"tag": {1: "one", 2: "two", 3: "three"}[info.id]}
+        good.append(info.id)
+    if good:
+        assert journal.newest().info.id == good[-1]
+    for read in (lambda: journal.start, journal.module):
+        try:
+            read()
+        except JournalError:
+            continue
+    return good
+
+
+def test_flip_each_bit_of_all_headers(whole: bytes) -> None:
+    """File header, record headers, MEMORY tables and COMMIT payloads."""
+    infos = open_bytes(whole).snapshots
+    records = scanned(whole).records
+    begins = [record.position for record in records if record.kind == Kind.BEGIN]
+    spans = [(0, 64)]
+    spans += [(r.position, r.payload + r.checked * (r.kind in (16, 17, 32))) for r in records]
+    for start, end in spans:
+        hit = sum(begin <= start for begin in begins)
+        for at, bit in product(range(start, end), range(8)):
+            good = check_flip(flipped(whole, at, bit), infos)
+            if hit == 0:
+                assert good == [1, 2, 3]
+            elif hit > 1:
+                assert good == [number for number in (1, 2, 3) if number != hit]
+            else:
+                assert good == []
+
+
+def test_flip_a_sample_of_all_bits(whole: bytes) -> None:
+    """Data, payloads, padding: never a wrong page. Flips in one snapshot's pages cost that one,
+    and those that still use the page."""
+    infos = open_bytes(whole).snapshots
+    choose = random.Random(2)
+    for _ in range(1500):
+        at = choose.randrange(len(whole))
+        check_flip(flipped(whole, at, choose.randrange(8)), infos)
+
+
+def test_damaged_data_costs_those_that_use_it(tmp_path: Path) -> None:
+    """Page 1 of snapshot 1 is replaced in 2 and still used by 3."""
+    path = tmp_path / "j"
+    with make(path) as journal:
+        for parent, changes in [(None, {0: "a", 4: "b"}), (1, {4: "c"}), (1, {0: "d"})]:
+            add(journal, parent, {at: page(byte) for at, byte in changes.items()})
+        source = journal.load(1).memory(0).sources[1]
+    data = bytearray(path.read_bytes())
+    data[source.position + 17] ^= 1
+    assert source.first_page == 4
+    journal = open_bytes(data)
+    assert [info.id for info in journal.snapshots] == [1, 2, 3]
+    journal.verify()
+    assert [info.id for info in journal.snapshots] == [2]
+    assert [each.id for each in journal.damaged] == [1, 3]
+    assert "pages 4 to 4" in journal.damaged[0].reason
+    with pytest.raises(JournalError, match="snapshot 3 is damaged") as refused:
+        journal.load(3)
+    assert refused.value.hint == "there is 2"
+    assert open_bytes(data).newest().info.id == 2
+
+
+def test_writing_after_damage_in_the_middle_keeps_what_is_there(
+    whole: bytes, tmp_path: Path
+) -> None:
+    """Nothing committed is cut off, and the damaged snapshot's number is not given again."""
+    begins = [r.position for r in scanned(whole).records if r.kind == Kind.BEGIN]
+    for hit, left in ((1, []), (2, [1, 3]), (3, [1, 2])):
+        path = tmp_path / "j"
+        path.write_bytes(flipped(whole, begins[hit - 1] + 20, 0))
+        with Journal.open_for_writing(path) as journal:
+            assert [info.id for info in journal.snapshots] == left
+            assert add(journal, left[-1] if left else None, {9: page("n")}) == 4
+        with Journal.open(path, verify=True) as journal:
+            assert [info.id for info in journal.snapshots] == [*left, 4]
+            assert hit in [each.id for each in journal.damaged]
+
+
+def test_a_journal_inside_a_guests_memory_is_not_taken_for_records(
+    whole: bytes, tmp_path: Path
+) -> None:
+    """The guest holds a copy of its own journal, and the header before that copy is damaged."""
+    path = tmp_path / "j"
+    copy = whole.ljust(-(-len(whole) // 4096) * 4096, b"\0")
+    with make(path) as journal:
+        add(journal, None, {0: copy}, total=64)
+        add(journal, 1, {40: page("z")}, total=64)
+    data = path.read_bytes()
+    for record in scanned(data).records:
+        if record.kind != Kind.MEMORY:
+            continue
+        journal = open_bytes(flipped(data, record.position + 8, 0))
+        assert journal.snapshots == ([] if record.position < 8192 else journal.snapshots[:1])
+        assert {each.id for each in journal.damaged} <= {1, 2}
+        assert journal.module() == MODULE
+
+
+def test_garbage_is_refused() -> None:
+    """Random files, and a whole header before random bytes."""
+    choose = random.Random(5)
+    for size in (0, 1, 8, 63, 64, 65, 200, 5000):
+        with pytest.raises(JournalError):
+            open_bytes(choose.randbytes(size))
