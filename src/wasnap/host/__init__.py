@@ -1,0 +1,31 @@
+"""The host: what a guest calls, and what it holds.
+
+Map of the room::
+
+    protocol.py     all that engine and host know of each other
+    config.py       what the user grants: HostConfig, Mapping
+    world.py        Host: functions for the engine, capture and restore for a snapshot
+    descriptors.py  the table of descriptors, and what all of them share
+    file.py  directory.py  stream.py    the kinds of descriptors
+    beneath.py  root.py                 paths that cannot leave a mapped directory
+    clock.py  random.py  rights.py
+    wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
+"""
+
+from .clock import Clock, FakeClock, SystemClock
+from .config import HostConfig, Mapping
+from .random import Random, SeededRandom, SystemRandom
+from .world import Host, HostState
+
+__all__ = [
+    "Clock",
+    "FakeClock",
+    "Host",
+    "HostConfig",
+    "HostState",
+    "Mapping",
+    "Random",
+    "SeededRandom",
+    "SystemClock",
+    "SystemRandom",
+]

@@ -1,0 +1,213 @@
+"""The guest's table of descriptors, and what all descriptors have in common.
+
+Descriptors speak POSIX inside: they raise ``OSError`` with an errno of this machine, and the ABI
+rooms (``wasip1/``) translate. ``NotCapable`` is the one refusal POSIX has no word for.
+
+Each kind (``file.File``, ``directory.Directory``, ``stream.Stream``, ...) captures itself into a
+msgspec Struct and restores itself from it in two steps: ``restore`` opens and checks and changes
+nothing, raising ``Missing`` with one difference; ``rewind`` then makes the world as it was.
+
+Invariants: a number is unique while it is open; a new one gets the lowest free number (POSIX).
+Methods that a kind does not define fail as ``refuse`` says.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import rights as r
+from .beneath import os_error
+from .protocol import Call
+
+if TYPE_CHECKING:
+    from .root import Root
+
+Views = Sequence[memoryview]
+
+
+class NotCapable(Exception):
+    """The descriptor lacks a right that its kind could have: ERRNO_NOTCAPABLE."""
+
+
+class Missing(Exception):
+    """One thing a snapshot needs that is not there, or not as it was."""
+
+
+@dataclass
+class Scene:
+    """What descriptors need of each other while a snapshot is captured or restored."""
+
+    roots: dict[str, Root]
+    """By guest path."""
+    standard: dict[str, int]
+    """stdin, stdout, stderr -> the descriptor of this process."""
+    unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
+    restored: dict[int, Descriptor] = field(default_factory=dict)
+
+    def root(self, guest: str) -> Root:
+        """The mapping called ``guest``."""
+        try:
+            return self.roots[guest]
+        except KeyError:
+            raise Missing(f"no directory is mapped as {guest} (--dir HOST::{guest})") from None
+
+
+class Descriptor(ABC):
+    """Something open. ``fileno`` is the descriptor of this process behind it."""
+
+    __slots__ = ("fdflags", "fileno", "inheriting", "rights")
+
+    waits = False
+    """Whether reading or writing can block: poll asks the kernel only for these."""
+
+    def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
+        self.fileno = fileno
+        self.rights = rights
+        self.inheriting = inheriting
+        self.fdflags = fdflags
+
+    @abstractmethod
+    def capture(self, number: int, scene: Scene) -> Any:
+        """A msgspec Struct with all that is needed to open it again as descriptor ``number``."""
+
+    @abstractmethod
+    def rewind(self, state: Any) -> None:
+        """After ``restore(state, scene)``, which opens: make it, and the world, as it was."""
+
+    def refuse(self, right: int) -> Exception:
+        """What to raise when ``right`` is missing."""
+        if right & r.TRANSFER:
+            return os_error(errno.EBADF)
+        return NotCapable()
+
+    def read(self, call: Call, views: Views) -> int:
+        """Fill ``views`` from the present offset; the number of bytes."""
+        raise os_error(errno.EBADF)
+
+    def write(self, call: Call, views: Views) -> int:
+        """Write ``views`` at the present offset (or the end); the number of bytes."""
+        raise os_error(errno.EBADF)
+
+    def read_at(self, views: Views, offset: int) -> int:
+        """Like ``read`` at ``offset`` (bytes), which does not move."""
+        raise os_error(errno.EBADF)
+
+    def write_at(self, views: Views, offset: int) -> int:
+        """Like ``write`` at ``offset`` (bytes), which does not move."""
+        raise os_error(errno.EBADF)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move to ``offset`` (bytes) from ``os.SEEK_SET|CUR|END``; the new offset."""
+        raise os_error(errno.EBADF)
+
+    def truncate(self, size: int) -> None:
+        """Set the size in bytes."""
+        raise os_error(errno.EBADF)
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Make sure that space for these bytes is there."""
+        raise os_error(errno.EBADF)
+
+    def advise(self, offset: int, length: int, advice: int) -> None:
+        """Say how these bytes are going to be used (``os.POSIX_FADV_*``)."""
+        raise os_error(errno.EBADF)
+
+    def sync(self, *, data_only: bool) -> None:
+        """Wait until everything (or the data and what is needed to read it) is on disk."""
+        raise os_error(errno.EBADF)
+
+    def set_flags(self, fdflags: int) -> None:
+        """Replace the flags that can change: APPEND and NONBLOCK."""
+        raise os_error(errno.EBADF)
+
+    def set_times(self, access: int | None, modification: int | None) -> None:
+        """Set time stamps (ns since the epoch; None: leave)."""
+        raise os_error(errno.EBADF)
+
+    def available(self) -> int:
+        """How many bytes can be read without waiting."""
+        return 0
+
+    def stat(self) -> os.stat_result:
+        """Attributes of the open thing."""
+        return os.fstat(self.fileno)
+
+    def close(self) -> None:
+        """Give the descriptor of this process back."""
+        os.close(self.fileno)
+
+
+class Descriptors:
+    """Number -> Descriptor."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Descriptor] = {}
+        self._free: list[int] = []
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def get(self, number: int, right: int = 0) -> Descriptor:
+        """The descriptor, if it has all of ``right``. Raises OSError (EBADF) or NotCapable."""
+        try:
+            descriptor = self._open[number]
+        except KeyError:
+            raise os_error(errno.EBADF) from None
+        if right & ~descriptor.rights:
+            raise descriptor.refuse(right & ~descriptor.rights)
+        return descriptor
+
+    def add(self, descriptor: Descriptor) -> int:
+        """Give it the lowest free number."""
+        with self._lock:
+            if self._free:
+                number = heapq.heappop(self._free)
+            else:
+                number = self._next
+                self._next += 1
+            self._open[number] = descriptor
+        return number
+
+    def close(self, number: int) -> None:
+        """Close and free the number. The number is free even if closing reports an error."""
+        with self._lock:
+            descriptor = self._open.pop(number, None)
+            if descriptor is None:
+                raise os_error(errno.EBADF)
+            heapq.heappush(self._free, number)
+        descriptor.close()
+
+    def renumber(self, source: int, target: int) -> None:
+        """``target`` is closed, and what ``source`` was is then called ``target``."""
+        with self._lock:
+            if source not in self._open or target not in self._open:
+                raise os_error(errno.EBADF)
+            if source == target:
+                return
+            replaced = self._open[target]
+            self._open[target] = self._open.pop(source)
+            heapq.heappush(self._free, source)
+        replaced.close()
+
+    def replace_all(self, descriptors: dict[int, Descriptor]) -> None:
+        """Become exactly these (closing what was open)."""
+        self.close_all()
+        self._open = dict(descriptors)
+        self._next = max(descriptors, default=-1) + 1
+        self._free = [n for n in range(self._next) if n not in descriptors]
+
+    def items(self) -> Iterator[tuple[int, Descriptor]]:
+        """In the order of the numbers."""
+        return iter(sorted(self._open.items()))
+
+    def close_all(self) -> None:
+        """The end of the process."""
+        for number in list(self._open):
+            self.close(number)

@@ -1,0 +1,79 @@
+"""A mapped directory as the snapshot knows it: by its guest path.
+
+A ``Place`` is what a snapshot says about an open file: which mapping, and the path beneath it. It
+is found again at the moment of the snapshot, because the guest (or anyone) may have renamed the
+file, or a directory above it, since it was opened.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from .beneath import O_PATH, open_beneath
+from .config import Mapping
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where something lies: ``guest`` names the mapping, ``path`` is relative to it."""
+
+    guest: str
+    path: bytes
+
+    def __str__(self) -> str:
+        path = self.path.decode(errors="backslashreplace")
+        return self.guest if path == "." else f"{self.guest.rstrip('/')}/{path}"
+
+
+class Root:
+    """An open mapping. Its descriptor outlives the guest's preopen, which the guest may close."""
+
+    __slots__ = ("fileno", "mapping", "readonly")
+
+    def __init__(self, mapping: Mapping) -> None:
+        """Opens the directory. Raises OSError."""
+        self.mapping = mapping
+        self.readonly = mapping.readonly
+        self.fileno = os.open(mapping.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def place(self, path: bytes) -> Place:
+        """``path`` beneath this root."""
+        return Place(self.mapping.guest, path)
+
+    def find(self, fileno: int, opened_as: bytes) -> Place | None:
+        """The present place of an open file or directory; None: it has none beneath this root.
+
+        Tries the path it was opened by, then what the kernel says; each is believed only if the
+        very same file (device and inode) is found there.
+        """
+        status = os.fstat(fileno)
+        if status.st_nlink == 0:
+            return None
+        for path in (opened_as, self._kernels_path(fileno)):
+            if path is None:
+                continue
+            try:
+                fd = open_beneath(self.fileno, path, O_PATH | os.O_NOFOLLOW)
+            except OSError:  # gone, or not beneath: then it is not there
+                continue
+            try:
+                if os.path.samestat(status, os.fstat(fd)):
+                    return self.place(path)
+            finally:
+                os.close(fd)
+        return None
+
+    def _kernels_path(self, fileno: int) -> bytes | None:
+        try:
+            root = os.readlink(f"/proc/self/fd/{self.fileno}".encode())
+            path = os.readlink(f"/proc/self/fd/{fileno}".encode())
+        except OSError:  # no /proc here
+            return None
+        if path == root:
+            return b"."
+        root = root.rstrip(b"/") + b"/"
+        return path[len(root) :] if path.startswith(root) else None
+
+    def close(self) -> None:
+        os.close(self.fileno)

@@ -1,0 +1,49 @@
+"""The ABI of WASI preview1, and of wasi_unstable before it: pointers in, errno out, nothing else.
+
+    spec.py      the constants of the specification
+    layout.py    byte layouts, with their pictures
+    errno.py     this machine's errno to WASI's
+    abi.py       how methods become functions a guest can import
+    args.py clock.py fd.py path.py poll.py process.py sock.py    one method per function
+    unstable.py  what differs in wasi_unstable
+
+Everything a guest holds, and everything that is saved, is one room up.
+
+Source: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md
+"""
+
+from __future__ import annotations
+
+from ..protocol import HostFunction
+from ..world import Host
+from .abi import host_functions, missing
+from .args import Args
+from .clock import Clock
+from .fd import Fd
+from .path import Path
+from .poll import Poll
+from .process import Process
+from .sock import Sock
+from .unstable import UnstableFd, UnstablePath, UnstablePoll
+
+PREVIEW1 = "wasi_snapshot_preview1"
+UNSTABLE = "wasi_unstable"
+MODULES = (PREVIEW1, UNSTABLE)
+
+_PROVIDERS = {
+    PREVIEW1: (Args, Clock, Fd, Path, Poll, Process, Sock),
+    UNSTABLE: (Args, Clock, UnstableFd, UnstablePath, UnstablePoll, Process, Sock),
+}
+
+__all__ = ["MODULES", "functions", "missing"]
+
+
+def functions(host: Host) -> dict[tuple[str, str], HostFunction]:
+    """All functions of all WASI modules, by (module, name)."""
+    found: dict[tuple[str, str], HostFunction] = {}
+    for module, providers in _PROVIDERS.items():
+        for provider in providers:
+            for function in host_functions(module, provider(host)):
+                found[module, function.name] = function
+    del found[UNSTABLE, "sock_accept"]
+    return found

@@ -1,0 +1,103 @@
+"""How Python methods become functions a guest can import.
+
+The classes of this room have one method for each function of the specification. Its parameters are
+annotated ``I32`` or ``I64``; that is the wasm signature, too. A method that returns has succeeded,
+and the guest gets ERRNO_SUCCESS; it fails by raising, and ``guard`` is the one place that turns
+what was raised into an errno:
+
+| raised | errno |
+|---|---|
+| ``Fault`` | FAULT: a pointer or length that leaves the guest's memory |
+| ``OSError`` | by ``errno.of`` |
+| ``NotCapable`` | NOTCAPABLE |
+| ``OverflowError`` | INVAL: a number too large for the system call |
+| ``MemoryError`` | NOMEM |
+
+``Stop``, ``Suspended`` and ``Exit`` pass; anything else is our fault and passes, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..descriptors import NotCapable
+from ..protocol import Call, Fault, HostFunction, Memory
+from . import errno
+from .spec import (
+    ERRNO_FAULT,
+    ERRNO_INVAL,
+    ERRNO_NOMEM,
+    ERRNO_NOSYS,
+    ERRNO_NOTCAPABLE,
+    ERRNO_SUCCESS,
+)
+
+I32: TypeAlias = int
+"""An unsigned 32-bit number: a pointer, size, descriptor or flags."""
+I64: TypeAlias = int
+"""An unsigned 64-bit number."""
+
+VALUE_TYPES = {"I32": b"\x7f", "I64": b"\x7e"}
+
+_log = logging.getLogger("wasnap")
+_warned: set[tuple[str, str]] = set()
+
+
+def guard(method: Callable[..., None]) -> Callable[..., int]:
+    """``method`` as a function that returns an errno."""
+
+    def call(call: Call, *arguments: int) -> int:
+        try:
+            method(call, *arguments)
+        except OSError as error:
+            return errno.of(error)
+        except Fault:
+            return ERRNO_FAULT
+        except NotCapable:
+            return ERRNO_NOTCAPABLE
+        except OverflowError:
+            return ERRNO_INVAL
+        except MemoryError:
+            return ERRNO_NOMEM
+        return ERRNO_SUCCESS
+
+    return call
+
+
+def host_functions(module: str, provider: object) -> list[HostFunction]:
+    """The public methods of ``provider`` as functions of ``module``."""
+    found = []
+    for name in dir(provider):
+        if name.startswith("_"):
+            continue
+        method = getattr(provider, name)
+        annotations = method.__annotations__
+        params = b"".join(VALUE_TYPES[t] for t in annotations.values() if t in VALUE_TYPES)
+        if annotations["return"] == "NoReturn":
+            found.append(HostFunction(module, name, params, b"", method))
+        else:
+            found.append(HostFunction(module, name, params, b"\x7f", guard(method)))
+    return found
+
+
+def missing(module: str, name: str, params: bytes, results: bytes) -> HostFunction:
+    """A function of a WASI module that we do not have: ERRNO_NOSYS, and one warning when called."""
+    result = tuple(ERRNO_NOSYS if i == 0 else 0 for i in range(len(results)))
+
+    def call(call: Call, *arguments: int) -> tuple[int, ...] | int | None:
+        if (module, name) not in _warned:
+            _warned.add((module, name))
+            _log.warning("%s.%s is not implemented: it gives ENOSYS", module, name)
+        return result if len(result) > 1 else result[0] if result else None
+
+    return HostFunction(module, name, params, results, call)
+
+
+def read_path(memory: Memory, ptr: int, length: int) -> bytes:
+    """A path argument. NUL in it: INVAL."""
+    path = memory.read(ptr, length)
+    if 0 in path:
+        raise errno.invalid("NUL in a path")
+    return path

@@ -1,0 +1,53 @@
+"""args_* and environ_*: NUL-terminated strings in one buffer, and pointers to them.
+
+https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#args_get
+"""
+
+from __future__ import annotations
+
+from ..protocol import Call, Memory
+from ..world import Host
+from .abi import I32
+
+
+class Args:
+    """Arguments and environment. Errors: FAULT only."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def args_get(self, call: Call, argv: I32, argv_buf: I32) -> None:
+        """Read the command-line arguments (sizes as ``args_sizes_get`` says).
+
+        Writes, for arguments "a" and "bc" at argv and argv_buf::
+
+            argv: | argv_buf | argv_buf + 2 |     argv_buf: | 'a' 0 'b' 'c' 0 |
+        """
+        _write_strings(call.memory, self._host.args, argv, argv_buf)
+
+    def args_sizes_get(self, call: Call, argc: I32, argv_buf_size: I32) -> None:
+        """The number of arguments (u32 at argc) and the bytes of their buffer (u32)."""
+        _write_sizes(call.memory, self._host.args, argc, argv_buf_size)
+
+    def environ_get(self, call: Call, environ: I32, environ_buf: I32) -> None:
+        """Read the environment, as ``args_get`` does: strings ``NAME=VALUE``."""
+        _write_strings(call.memory, self._host.env, environ, environ_buf)
+
+    def environ_sizes_get(self, call: Call, count: I32, environ_buf_size: I32) -> None:
+        """The number of variables (u32 at count) and bytes of their buffer (u32)."""
+        _write_sizes(call.memory, self._host.env, count, environ_buf_size)
+
+
+def _write_strings(memory: Memory, strings: list[bytes], pointers: int, buffer: int) -> None:
+    at = buffer
+    table = b""
+    for string in strings:
+        table += (at & 0xFFFFFFFF).to_bytes(4, "little")
+        at += len(string) + 1
+    memory.write(buffer, b"".join(string + b"\0" for string in strings))
+    memory.write(pointers, table)
+
+
+def _write_sizes(memory: Memory, strings: list[bytes], count: int, size: int) -> None:
+    memory.set_u32(count, len(strings))
+    memory.set_u32(size, sum(len(string) + 1 for string in strings))

@@ -1,0 +1,172 @@
+"""The host as one thing: what the engine calls, and what a snapshot saves of it.
+
+``Host`` holds the guest's descriptors, clocks, randomness, arguments and environment. The rooms
+below it (``wasip1/``) turn them into functions that a guest can import.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+import msgspec
+
+from ..errors import CannotResume, MissingFile
+from . import clock as clocks
+from .clock import Clock, ClockState, SystemClock
+from .config import HostConfig
+from .descriptors import Descriptor, Descriptors, Missing, Scene
+from .directory import Directory, DirectoryState
+from .file import File, FileState
+from .protocol import HostFunction
+from .random import Random, RandomState, SeededRandom, SystemRandom
+from .root import Root
+from .stream import Device, DeviceState, Stream, StreamState
+
+_DESCRIPTORS_MAX = 65_536
+"""As many as we ask this process's soft limit to allow."""
+
+DescriptorState = FileState | DirectoryState | StreamState | DeviceState
+
+_KINDS: dict[type, type] = {
+    FileState: File,
+    DirectoryState: Directory,
+    StreamState: Stream,
+    DeviceState: Device,
+}
+
+
+class HostState(msgspec.Struct, frozen=True):
+    """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes."""
+
+    args: list[bytes]
+    env: list[bytes]
+    clock: ClockState
+    random: RandomState | None
+    descriptors: list[DescriptorState]
+
+
+class Host:
+    """One guest process's host."""
+
+    def __init__(
+        self, config: HostConfig, clock: Clock | None = None, random: Random | None = None
+    ) -> None:
+        """Opens the mapped directories. Raises MissingFile."""
+        self.args = [os.fsencode(argument) for argument in config.args]
+        self.env = [os.fsencode(f"{name}={value}") for name, value in config.env.items()]
+        self.clock: Clock = clock or SystemClock()
+        self.random: Random = random or SystemRandom()
+        self.descriptors = Descriptors()
+        self._standard = {
+            name: fileno
+            for name in ("stdin", "stdout", "stderr")
+            if (fileno := getattr(config, name)) is not None and _is_open(fileno)
+        }
+        self._roots: dict[str, Root] = {}
+        self._functions: dict[tuple[str, str], HostFunction] = {}
+        _raise_limit()
+        self._open(config)
+
+    def _open(self, config: HostConfig) -> None:
+        """Numbers 0 to 2 are the standard streams, 3 and up the mappings in their order."""
+        first: dict[int, Descriptor] = {}
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            if name in self._standard:
+                first[number] = Stream(name, self._standard[name])
+        for number, mapping in enumerate(config.dirs, start=3):
+            try:
+                root = Root(mapping)
+            except OSError as error:
+                self.close()
+                raise MissingFile(
+                    f"cannot map {mapping.host} as {mapping.guest}: {error.strerror}",
+                    "it must be a directory that may be read",
+                ) from None
+            self._roots[mapping.guest] = root
+            first[number] = Directory.of_root(root)
+        self.descriptors.replace_all(first)
+
+    def function(
+        self, module: str, name: str, type: tuple[bytes, bytes] | None = None
+    ) -> HostFunction | None:
+        """The function that the import ``module``.``name`` gets; None: nobody here has it.
+
+        ``type`` (parameters, results) is the type the guest imports it with, if known: a function
+        of a WASI module that we do not have is then one that gives ERRNO_NOSYS and warns, so that
+        programs which do not really need it run.
+        """
+        from . import wasip1  # it needs this module's types
+
+        if not self._functions:
+            self._functions = wasip1.functions(self)
+        found = self._functions.get((module, name))
+        if found is None and module in wasip1.MODULES and type is not None:
+            return wasip1.missing(module, name, *type)
+        return found
+
+    def capture(self) -> HostState:
+        """The state at this moment. All guest threads are stopped."""
+        scene = Scene(self._roots, self._standard)
+        return HostState(
+            args=self.args,
+            env=self.env,
+            clock=self.clock.capture(),
+            random=self.random.capture(),
+            descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
+        )
+
+    def restore(self, state: HostState) -> None:
+        """Become what was captured, with the directories and streams this Host was given.
+
+        Everything is opened and checked first, and nothing touched before. Raises CannotResume
+        with all that is missing or different.
+        """
+        scene = Scene(self._roots, self._standard)
+        differences: list[str] = []
+        for saved in state.descriptors:
+            try:
+                scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
+            except Missing as missing:
+                if str(missing) not in differences:
+                    differences.append(str(missing))
+        if differences:
+            for descriptor in scene.restored.values():
+                descriptor.close()
+            raise CannotResume(
+                "; ".join(differences), "give the same directories, with their files as they were"
+            )
+        for saved in state.descriptors:
+            scene.restored[saved.number].rewind(saved)
+        self.descriptors.replace_all(scene.restored)
+        self.args = state.args
+        self.env = state.env
+        self.clock = clocks.restore(state.clock)
+        if state.random is not None:
+            self.random = SeededRandom.restore(state.random)
+
+    def close(self) -> None:
+        """Give everything back; the standard streams stay open."""
+        self.descriptors.close_all()
+        for root in self._roots.values():
+            root.close()
+        self._roots = {}
+
+
+def _is_open(fileno: int) -> bool:
+    try:
+        os.fstat(fileno)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        return False
+    return True
+
+
+def _raise_limit() -> None:
+    """Guests open more files than a shell's default limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
