@@ -6,6 +6,7 @@ values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 memory.py    guest memory for the host, and its way back from a snapshot
+changes.py   which pages of it changed since the last snapshot
 control.py   the words by which host and instrumented code talk
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
@@ -18,6 +19,7 @@ guest.py     the guest's thread and the supervisor's hold on it
 """
 
 from wasnap.engine.cache import Cache
+from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
 from wasnap.engine.guest import Guest, Phase
 from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
@@ -37,6 +39,7 @@ from wasnap.engine.state import (
 __all__ = [
     "BufferExtent",
     "Cache",
+    "Changes",
     "EngineState",
     "Entry",
     "Event",

@@ -176,6 +176,16 @@ class Program:
                         self._continuations[n] = Continuation(site, module, native.imports(module))
             return {n: self._continuations[n] for n in wanted}
 
+    def site(self, n: int) -> Site:
+        """The facts of site ``n``; nothing is compiled for it."""
+        with self._lock:
+            known = self._continuations.get(n)
+            if known is not None:
+                return known.site
+            if self._sites is None:
+                self._sites = self._make_sites()
+            return self._sites.site(n)
+
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"
 

@@ -80,6 +80,11 @@ class Guest:
         """The host call that a stopped guest waits in, if it waits in one."""
         return self._machine.pending
 
+    @property
+    def countdown(self) -> int:
+        """Safepoints left until a guest of a counted program stops itself; 0: it did, or never."""
+        return self._machine.control.countdown
+
     def start(self, entry: str = "_start", args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Begin a fresh run of an export, after the start function and ``_initialize``.
 
