@@ -10,6 +10,7 @@ changes.py   which pages of it changed since the last snapshot
 control.py   the words by which host and instrumented code talk
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
+imports.py   what a guest imports: host functions, and memories, tables, globals made for it
 stack.py     the call stack as frames, and how it goes on
 tables.py    tables as lists of function indices
 traps.py     traps in the user's words
@@ -22,6 +23,12 @@ from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
 from wasnap.engine.guest import Guest, Phase
+from wasnap.engine.imports import (
+    Definition,
+    GlobalDefinition,
+    MemoryDefinition,
+    TableDefinition,
+)
 from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
@@ -40,6 +47,7 @@ __all__ = [
     "BufferExtent",
     "Cache",
     "Changes",
+    "Definition",
     "EngineState",
     "Entry",
     "Event",
@@ -48,13 +56,16 @@ __all__ = [
     "FileExtent",
     "Finished",
     "Frame",
+    "GlobalDefinition",
     "Guest",
     "GuestMemory",
+    "MemoryDefinition",
     "MemoryImage",
     "PendingCall",
     "Phase",
     "Program",
     "Stopped",
+    "TableDefinition",
     "Trapped",
     "validate",
 ]

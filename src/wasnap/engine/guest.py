@@ -28,7 +28,8 @@ from types import TracebackType
 from wasnap.engine import config
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
-from wasnap.engine.machine import Functions, Machine
+from wasnap.engine.imports import Provide
+from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import EngineState, Event, Failed, PendingCall, Stopped
@@ -49,15 +50,15 @@ class Phase(enum.Enum):
 class Guest:
     """One guest thread's world. All public methods are for supervisors, from any thread.
 
-    ``functions(module, name)`` provides what the guest imports. Raises UnknownImport where it
-    provides nothing, or something of another type. Close it when done (or use ``with``).
+    ``provide(module, name)`` gives what the guest imports. Raises UnknownImport where it gives
+    nothing, or something of another type. Close it when done (or use ``with``).
     """
 
-    def __init__(self, program: Program, functions: Functions, *, name: str = "guest") -> None:
+    def __init__(self, program: Program, provide: Provide, *, name: str = "guest") -> None:
         self.program = program
         self.name = name
         self._wake = Wake()
-        self._machine = Machine(program, functions, self._wake)
+        self._machine = Machine(program, provide, self._wake)
         self._phase = Phase.NEW
         self._lock = threading.RLock()  # a signal handler may stop while its own thread holds it
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -11,7 +11,7 @@ Not safe for threads: ``guest.py`` lets the guest's own thread and a supervisor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import wasmtime
@@ -24,6 +24,7 @@ from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
+from wasnap.engine.imports import Imports, Provide
 from wasnap.engine.memory import GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
@@ -39,10 +40,8 @@ from wasnap.engine.state import (
 )
 from wasnap.engine.tables import Tables
 from wasnap.engine.traps import guest_trap
-from wasnap.errors import CannotResume, UnknownImport, UnsupportedModule, UsageError
-from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended
-
-Functions = Callable[[str, str], HostFunction | None]
+from wasnap.errors import CannotResume, UnsupportedModule, UsageError
+from wasnap.host.protocol import Exit, Stop, Suspended
 
 _MANY = 1 << 30
 
@@ -62,22 +61,22 @@ class Machine:
     what its host functions get. Raises UnknownImport, or GuestTrap where a segment does not fit.
     """
 
-    def __init__(self, program: Program, functions: Functions, wake: Wake) -> None:
+    def __init__(self, program: Program, provide: Provide, wake: Wake) -> None:
         self._program = program
         self._store = wasmtime.Store(config.engine())
         self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
         self._context = self._store._context()
         self.call = GuestCall(wake)
         self._edge = Edge(self._context, self.call)
-        self._hosts: dict[tuple[str, str], HostFunction] = {}
-        self._externs: dict[tuple[str, str], native.Extern] = {}
-        externs = self._provide(functions)
+        info = program.info
+        imports = Imports(self._context, self._edge, program.imports, info, provide)
+        self._hosts = imports.hosts
         try:
-            self._instance = native.instantiate(self._context, program.module, externs)
+            self._instance = native.instantiate(self._context, program.module, imports.externs)
         except wasmtime.Trap as trap:
             raise guest_trap(trap) from None
-
-        info = program.info
+        except wasmtime.WasmtimeError as error:
+            raise UnsupportedModule(f"the module cannot be instantiated: {error}") from None
         self.memories = tuple(
             GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
         )
@@ -85,7 +84,7 @@ class Machine:
         memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
         self.call.attach(memory, self.control)
         self._stack = Stack(
-            self._context, program, self.control, self._hot, lambda *name: self._externs[name]
+            self._context, program, self.control, self._hot, lambda *name: imports.functions[name]
         )
         tables = [f"wasnap.t{i}" for i in info.mutable_tables]
         if info.has_refs:
@@ -94,25 +93,6 @@ class Machine:
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
         self._to_load = False
-
-    def _provide(self, functions: Functions) -> list[native.Extern]:
-        """The module's imports, in order."""
-        wanted = iter(self._program.info.imports)
-        externs = []
-        for entry in self._program.imports:
-            name = (entry.module, entry.name)
-            if entry.kind != native.KIND_FUNC:
-                kind = native.KIND_NAMES[entry.kind]
-                raise UnknownImport(f"the module imports the {kind} {'.'.join(name)}: not provided")
-            type_ = next(wanted)
-            host = functions(*name)
-            if host is None:
-                raise UnknownImport(f"the module imports {'.'.join(name)}: not provided")
-            extern = self._edge.function(entry, host, FuncType(type_.params, type_.results))
-            self._hosts[name] = host
-            self._externs[name] = extern
-            externs.append(extern)
-        return externs
 
     def _hot(self, name: str) -> native.Extern:
         extern = native.export(self._context, self._instance, name)
@@ -196,14 +176,14 @@ class Machine:
 
     def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
         """Call into the guest. None: it finished, and its results are in the slots."""
-        trap = native.call(self._context, function, slots)
+        ended = native.call(self._context, function, slots)
         raised = self._edge.take()
         if isinstance(raised, Exit):
             return Exited(raised.code)
         if raised is not None:
             return Failed(raised)
-        if trap is not None:
-            return Trapped(guest_trap(trap))
+        if ended is not None:
+            return Trapped(guest_trap(ended))
         if self._stack.fp > self._program.info.frames_base or self._edge.pending is not None:
             self._call_helper(abi.SAVE)
             return Stopped()
@@ -218,9 +198,9 @@ class Machine:
 
     def _call_helper(self, name: str) -> None:
         function = self._callee(name).function
-        trap = native.call(self._context, function, values.raw_slots((), 0))
-        if trap is not None:
-            raise guest_trap(trap)
+        ended = native.call(self._context, function, values.raw_slots((), 0))
+        if ended is not None:
+            raise guest_trap(ended)
 
     # -- its state ---------------------------------------------------------------------------
 

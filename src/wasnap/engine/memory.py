@@ -31,6 +31,9 @@ _U64 = Struct("<Q")
 _unpack_u32, _pack_u32 = _U32.unpack_from, _U32.pack_into
 _unpack_u64, _pack_u64 = _U64.unpack_from, _U64.pack_into
 
+_OUTSIDE = (StructError, OverflowError, IndexError)
+"""What Struct raises for offsets beyond the buffer, some of them beyond ssize_t."""
+
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -158,14 +161,14 @@ class GuestMemory:
     def u32(self, ptr: int) -> int:
         try:
             value: int = _unpack_u32(self._view, ptr)[0]
-        except StructError:
+        except _OUTSIDE:
             return self._load(_U32, ptr)
         return value
 
     def u64(self, ptr: int) -> int:
         try:
             value: int = _unpack_u64(self._view, ptr)[0]
-        except StructError:
+        except _OUTSIDE:
             return self._load(_U64, ptr)
         return value
 
@@ -178,13 +181,13 @@ class GuestMemory:
     def set_u32(self, ptr: int, value: int) -> None:
         try:
             _pack_u32(self._view, ptr, value & 0xFFFFFFFF)
-        except StructError:
+        except _OUTSIDE:
             self._store(_U32, ptr, value & 0xFFFFFFFF)
 
     def set_u64(self, ptr: int, value: int) -> None:
         try:
             _pack_u64(self._view, ptr, value & 0xFFFFFFFFFFFFFFFF)
-        except StructError:
+        except _OUTSIDE:
             self._store(_U64, ptr, value & 0xFFFFFFFFFFFFFFFF)
 
     def grow_to(self, size: int) -> None:

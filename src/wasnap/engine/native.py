@@ -21,6 +21,7 @@ SPACE = (ctypes.c_char * (1 << 47)).from_address(0)
 Context: TypeAlias = Any  # ctypes pointer to wasmtime_context_t
 Extern: TypeAlias = Any  # ffi.wasmtime_extern_t
 Function: TypeAlias = Any  # ffi.wasmtime_func_t
+Ended: TypeAlias = wasmtime.Trap | wasmtime.WasmtimeError
 
 SLOT = 16
 """Size of a raw value, in bytes (wasmtime_val_raw_t)."""
@@ -31,6 +32,8 @@ KIND_FUNC, KIND_GLOBAL, KIND_TABLE, KIND_MEMORY = 0, 1, 2, 3
 KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "memory", 5: "tag"}
 
 _VALUE_TYPES = (I32, I64, F32, F64, V128)  # by wasmtime_valtype_kind_t
+NUMERIC_KINDS_MAX = len(_VALUE_TYPES) - 1
+"""wasmtime_valtype_kind_t and wasmtime_valkind_t agree up to here."""
 
 
 class ImportEntry(NamedTuple):
@@ -87,7 +90,10 @@ def _text(name: Any) -> str:
 
 
 def instantiate(context: Context, module: wasmtime.Module, externs: Iterable[Extern]) -> Any:
-    """A wasmtime_instance_t of the module. Raises Trap where a segment does not fit."""
+    """A wasmtime_instance_t of the module.
+
+    Raises Trap where a segment does not fit, WasmtimeError where an import does not.
+    """
     listed = list(externs)
     array = (ffi.wasmtime_extern_t * len(listed))(*listed)
     instance = ffi.wasmtime_instance_t()
@@ -139,17 +145,45 @@ def _value_types(vec: Any) -> bytes:
     return bytes(out)
 
 
-def call(context: Context, function: Function, slots: bytearray) -> wasmtime.Trap | None:
-    """Call with raw slots, arguments in and results out. The trap, if one came."""
+def call(context: Context, function: Function, slots: bytearray) -> Ended | None:
+    """Call with raw slots, arguments in and results out. None, or what ended it.
+
+    The engine reports its own traps as Trap; what a host function returned, as WasmtimeError.
+    """
     trap = ctypes.POINTER(ffi.wasm_trap_t)()
     count = len(slots) // SLOT
     array = (ffi.wasmtime_val_raw_t * count).from_buffer(slots)
-    check(
-        ffi.wasmtime_func_call_unchecked(
-            context, ctypes.byref(function), array, count, ctypes.byref(trap)
-        )
+    error = ffi.wasmtime_func_call_unchecked(
+        context, ctypes.byref(function), array, count, ctypes.byref(trap)
     )
+    if error:
+        return wasmtime.WasmtimeError._from_ptr(error)
     return wasmtime.Trap._from_ptr(trap) if trap else None
+
+
+class TraceFrame(NamedTuple):
+    """A guest function (its index) on the stack when the guest was ended."""
+
+    function: int
+    name: str | None
+
+
+def trace(ended: Ended) -> list[TraceFrame]:
+    """The functions on the stack, innermost first."""
+    vec = ffi.wasm_frame_vec_t(0, None)
+    if isinstance(ended, wasmtime.Trap):
+        ffi.wasm_trap_trace(ended.ptr(), ctypes.byref(vec))
+    else:
+        ffi.wasmtime_error_wasm_trace(ended.ptr(), ctypes.byref(vec))
+    try:
+        frames = []
+        for i in range(vec.size):
+            name = ffi.wasmtime_frame_func_name(vec.data[i])
+            index = ffi.wasm_frame_func_index(vec.data[i])
+            frames.append(TraceFrame(index, _text(name) if name else None))
+        return frames
+    finally:
+        ffi.wasm_frame_vec_delete(ctypes.byref(vec))
 
 
 def new_trap(message: bytes) -> int:

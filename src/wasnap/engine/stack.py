@@ -17,9 +17,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import wasmtime
 from wasmtime import _ffi as ffi
 from wasnap.instrument import abi
 from wasnap.instrument.continuation import HOT
@@ -64,7 +63,7 @@ class Stack:
         self._resolve = resolve
         self._base = program.info.frames_base
         self._fp = hot(abi.FRAME_POINTER).of.global_
-        self._slots = _new_slots(context)
+        self._slots = tables.new(context, _SLOTS_MIN, None)
         self._slot_of: dict[int, int] = {}
         self._resume_of: dict[int, native.Function] = {}
 
@@ -161,12 +160,3 @@ class Stack:
         tables.set_element(self._context, self._slots, slot, tables.reference(function))
         self._slot_of[number] = slot
         self._resume_of[number] = function
-
-
-def _new_slots(context: native.Context) -> Any:
-    type_ = wasmtime.TableType(wasmtime.ValType.funcref(), wasmtime.Limits(_SLOTS_MIN, None))
-    initial, table = tables.null(), ffi.wasmtime_table_t()
-    native.check(
-        ffi.wasmtime_table_new(context, type_.ptr(), ctypes.byref(initial), ctypes.byref(table))
-    )
-    return table

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
+import wasmtime
 from wasmtime import _ffi as ffi
 from wasnap.instrument import abi
 
@@ -91,6 +92,16 @@ class Tables:
         missing = size - ffi.wasmtime_table_size(self._context, ctypes.byref(table))
         if missing > 0:
             grow(self._context, table, missing)
+
+
+def new(context: native.Context, minimum: int, maximum: int | None) -> Any:
+    """A wasmtime_table_t of null function references."""
+    type_ = wasmtime.TableType(wasmtime.ValType.funcref(), wasmtime.Limits(minimum, maximum))
+    initial, table = null(), ffi.wasmtime_table_t()
+    native.check(
+        ffi.wasmtime_table_new(context, type_.ptr(), ctypes.byref(initial), ctypes.byref(table))
+    )
+    return table
 
 
 def null() -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import wasmtime
 from wasmtime import TrapCode
+from wasnap.instrument import abi
 
+from wasnap.engine import native
 from wasnap.errors import GuestTrap
 
 MESSAGES: dict[TrapCode, str] = {
@@ -30,21 +32,16 @@ MESSAGES: dict[TrapCode, str] = {
 """By the engine's code; the words are those of the specification's test suite."""
 
 _UNCAUGHT = "thrown Wasm exception"
-OURS = "wasnap."
 
 
-def guest_trap(trap: wasmtime.Trap) -> GuestTrap:
-    """The engine's trap as our exception, innermost frame first."""
-    code = trap.trap_code
+def guest_trap(trap: native.Ended) -> GuestTrap:
+    """What ended the guest as our exception, innermost frame first."""
+    code = trap.trap_code if isinstance(trap, wasmtime.Trap) else None
     if code is not None and code in MESSAGES:
         message = MESSAGES[code]
     elif _UNCAUGHT in str(trap):
         message = "uncaught exception"
     else:
         message = str(trap).strip().splitlines()[-1].strip().removeprefix("wasm trap: ")
-    frames = []
-    for frame in trap.frames:
-        name = frame.func_name or f"function[{frame.func_index}]"
-        if not name.startswith(OURS):
-            frames.append(name)
-    return GuestTrap(message, tuple(frames))
+    names = [frame.name or f"function[{frame.function}]" for frame in native.trace(trap)]
+    return GuestTrap(message, tuple(n for n in names if not n.startswith(abi.PREFIX)))

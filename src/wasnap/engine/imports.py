@@ -1,0 +1,113 @@
+"""What a guest imports: functions from the host, and memories, tables and globals made for it.
+
+The caller's one lookup, ``provide(module, name)``, answers with a ``HostFunction`` or with one of
+the definitions below, of which each guest gets its own; they are state like the module's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import wasmtime
+from wasmtime import _ffi as ffi
+from wasnap.instrument import ProgramInfo
+from wasnap.wasm.types import FuncType
+
+from wasnap.engine import native, tables
+from wasnap.engine.edge import Edge
+from wasnap.errors import UnknownImport
+from wasnap.host.protocol import HostFunction
+
+
+class MemoryDefinition(NamedTuple):
+    """A memory with 32-bit addresses; sizes in pages of 64 KiB."""
+
+    minimum: int
+    maximum: int | None
+
+
+class TableDefinition(NamedTuple):
+    """A table of function references, all null; sizes in elements."""
+
+    minimum: int
+    maximum: int | None
+
+
+class GlobalDefinition(NamedTuple):
+    """A global of whatever numeric type the module asks for; ``raw``: its first value's bits."""
+
+    raw: int
+
+
+Definition = HostFunction | MemoryDefinition | TableDefinition | GlobalDefinition
+Provide = Callable[[str, str], Definition | None]
+
+
+class Imports:
+    """The imports of one guest: ``externs`` in the module's order, functions also by name."""
+
+    def __init__(
+        self,
+        context: native.Context,
+        edge: Edge,
+        entries: list[native.ImportEntry],
+        info: ProgramInfo,
+        provide: Provide,
+    ) -> None:
+        self.externs: list[native.Extern] = []
+        self.functions: dict[tuple[str, str], native.Extern] = {}
+        self.hosts: dict[tuple[str, str], HostFunction] = {}
+        types = iter(info.imports)
+        for entry in entries:
+            name = (entry.module, entry.name)
+            given = provide(*name)
+            if isinstance(given, HostFunction) and entry.kind == native.KIND_FUNC:
+                wanted = next(types)
+                extern = edge.function(entry, given, FuncType(wanted.params, wanted.results))
+                self.functions[name] = extern
+                self.hosts[name] = given
+            elif isinstance(given, MemoryDefinition) and entry.kind == native.KIND_MEMORY:
+                extern = _memory(context, given)
+            elif isinstance(given, TableDefinition) and entry.kind == native.KIND_TABLE:
+                extern = _table(context, given)
+            elif isinstance(given, GlobalDefinition) and entry.kind == native.KIND_GLOBAL:
+                extern = _global(context, entry, given)
+            else:
+                kind = native.KIND_NAMES.get(entry.kind, "item")
+                raise UnknownImport(f"the module imports the {kind} {'.'.join(name)}: not provided")
+            self.externs.append(extern)
+
+
+def _memory(context: native.Context, given: MemoryDefinition) -> native.Extern:
+    type_ = wasmtime.MemoryType(wasmtime.Limits(given.minimum, given.maximum))
+    extern: Any = ffi.wasmtime_extern_t(native.KIND_MEMORY)
+    native.check(ffi.wasmtime_memory_new(context, type_.ptr(), ctypes.byref(extern.of.memory)))
+    return extern
+
+
+def _table(context: native.Context, given: TableDefinition) -> native.Extern:
+    extern: Any = ffi.wasmtime_extern_t(native.KIND_TABLE)
+    extern.of.table = tables.new(context, given.minimum, given.maximum)
+    return extern
+
+
+def _global(
+    context: native.Context, entry: native.ImportEntry, given: GlobalDefinition
+) -> native.Extern:
+    type_ = ffi.wasm_externtype_as_globaltype_const(entry.type)
+    content: Any = ffi.wasmtime_valtype_t()
+    ffi.wasmtime_valtype_new(ffi.wasm_globaltype_content(type_), ctypes.byref(content))
+    if content.kind > native.NUMERIC_KINDS_MAX:
+        ffi.wasmtime_valtype_delete(ctypes.byref(content))
+        raise UnknownImport(f"the global {entry.module}.{entry.name} holds a reference")
+    value: Any = ffi.wasmtime_val_t(kind=content.kind)
+    value.of.v128[:] = given.raw.to_bytes(16, "little")
+    extern: Any = ffi.wasmtime_extern_t(native.KIND_GLOBAL)
+    native.check(
+        ffi.wasmtime_global_new(
+            context, type_, ctypes.byref(value), ctypes.byref(extern.of.global_)
+        )
+    )
+    return extern

@@ -1,0 +1,176 @@
+"""Guest memory: bounds to the byte, growth, 64-bit memories, and restoring from extents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wasnap.engine import (
+    BufferExtent,
+    FileExtent,
+    Guest,
+    GuestMemory,
+    MemoryImage,
+)
+from wasnap.errors import CannotResume
+from wasnap.host.protocol import Fault
+
+from .guests import functions, load
+
+PAGE = 65536
+
+
+@pytest.fixture(params=["i32", "i64"])
+def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
+    text = f"""(module (memory (export "memory") {request.param} 1 10)
+      (data ({request.param}.const 100) "data of the module")
+      (func (export "run") (drop (memory.grow ({request.param}.const 2)))))"""
+    with Guest(load(text), functions()) as guest:
+        yield guest
+
+
+@pytest.fixture
+def memory(guest: Guest) -> GuestMemory:
+    return guest.memories[0]
+
+
+def test_bytes_and_words(memory: GuestMemory) -> None:
+    memory.write(10, b"\xaa" * 20)
+    memory.set_u8(11, 0x101)
+    memory.set_u16(13, 0x1_0203)
+    memory.set_u32(16, -2)
+    memory.set_u64(21, -3)
+    got = memory.read(10, 20)
+    expected = "aa 01 aa 0302 aa feffffff aa fdffffffffffffff aa"
+    assert got == bytes.fromhex(expected.replace(" ", ""))
+    assert memory.u8(11) == 1
+    assert memory.u16(13) == 0x0203
+    assert memory.u32(16) == 0xFFFFFFFE
+    assert memory.u64(21) == 0xFFFFFFFFFFFFFFFD
+
+
+def test_a_view_writes_through(memory: GuestMemory) -> None:
+    view = memory.view(200, 4)
+    view[:] = b"abcd"
+    assert memory.read(199, 6) == b"\0abcd\0"
+    memory.write(300, memory.view(200, 4))
+    memory.write(304, bytearray(b"ef"))
+    memory.write(306, memoryview(b"\1\0\2\0").cast("H"))
+    assert memory.read(300, 10) == b"abcdef\1\0\2\0"
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_words_fault_one_byte_past_the_end(memory: GuestMemory, width: int) -> None:
+    last = PAGE - width
+    load_word = getattr(memory, f"u{8 * width}")
+    store_word = getattr(memory, f"set_u{8 * width}")
+    store_word(last, 5)
+    assert load_word(last) == 5
+    for ptr in (last + 1, PAGE, (1 << 32) - 1, (1 << 64) - 1):
+        with pytest.raises(Fault):
+            load_word(ptr)
+        with pytest.raises(Fault):
+            store_word(ptr, 6)
+    assert load_word(last) == 5
+
+
+def test_ranges_fault_one_byte_past_the_end(memory: GuestMemory) -> None:
+    assert memory.read(PAGE, 0) == b""
+    assert memory.read(PAGE - 3, 3) == b"\0\0\0"
+    for ptr, n in ((PAGE - 3, 4), (PAGE + 1, 0), (0, PAGE + 1), (1 << 32, 1)):
+        with pytest.raises(Fault) as caught:
+            memory.read(ptr, n)
+        assert (caught.value.address, caught.value.length, caught.value.size) == (ptr, n, PAGE)
+        with pytest.raises(Fault):
+            memory.view(ptr, n)
+        with pytest.raises(Fault):
+            memory.write(ptr, bytes(n))
+
+
+def test_growth_is_seen(guest: Guest, memory: GuestMemory) -> None:
+    address = memory.address
+    with pytest.raises(Fault):
+        memory.u32(PAGE)
+    guest.start("run")
+    guest.wait(20)
+    memory.set_u32(3 * PAGE - 4, 9)
+    assert memory.u32(3 * PAGE - 4) == 9
+    assert memory.size == 3 * PAGE
+    assert memory.address == address
+    with pytest.raises(Fault):
+        memory.u8(3 * PAGE)
+
+
+def test_after_the_end_everything_faults(guest: Guest, memory: GuestMemory) -> None:
+    guest.close()
+    with pytest.raises(Fault):
+        memory.u32(0)
+    with pytest.raises(Fault):
+        memory.read(0, 1)
+    assert memory.size == 0
+
+
+def test_a_module_without_memory_has_an_empty_one() -> None:
+    from wasnap.engine.memory import GuestMemory
+
+    memory = GuestMemory(None, None)
+    assert memory.size == 0
+    with pytest.raises(Fault):
+        memory.u8(0)
+
+
+def test_restore_clears_what_instantiation_wrote(memory: GuestMemory) -> None:
+    assert memory.read(100, 4) == b"data"
+    memory.restore(MemoryImage(PAGE, []))
+    assert memory.read(0, PAGE) == bytes(PAGE)
+    memory.set_u8(1, 1)
+    assert memory.u8(1) == 1
+
+
+def test_restore_grows_and_reads_extents(memory: GuestMemory, tmp_path: Path) -> None:
+    path = tmp_path / "pages"
+    pages = os.urandom(2 * 4096)
+    path.write_bytes(b"head" + pages)
+    fd = os.open(path, os.O_RDONLY)
+    memory.restore(
+        MemoryImage(
+            3 * PAGE,
+            [
+                FileExtent(0, 4096, fd, 4),
+                FileExtent(2 * PAGE, 4096, fd, 4 + 4096),
+                BufferExtent(3 * PAGE - 2, b"xy"),
+            ],
+        )
+    )
+    os.close(fd)
+    expected = bytearray(3 * PAGE)
+    expected[:4096] = pages[:4096]
+    expected[2 * PAGE : 2 * PAGE + 4096] = pages[4096:]
+    expected[-2:] = b"xy"
+    assert memory.read(0, memory.size) == expected
+
+
+def test_an_extent_cut_short_is_an_error(memory: GuestMemory, tmp_path: Path) -> None:
+    path = tmp_path / "pages"
+    path.write_bytes(bytes(100))
+    fd = os.open(path, os.O_RDONLY)
+    with pytest.raises(CannotResume, match="ends inside"):
+        memory.restore(MemoryImage(PAGE, [FileExtent(0, 4096, fd, 0)]))
+    os.close(fd)
+
+
+@pytest.mark.parametrize("size", [0, PAGE + 1, 11 * PAGE])
+def test_sizes_that_cannot_be(memory: GuestMemory, size: int) -> None:
+    with pytest.raises(CannotResume):
+        memory.restore(MemoryImage(size, []))
+
+
+def test_two_memories() -> None:
+    text = """(module (memory 1) (memory 2) (data (memory 1) (i32.const 5) "second")
+      (func (export "run")))"""
+    with Guest(load(text), functions()) as guest:
+        assert [m.size for m in guest.memories] == [PAGE, 2 * PAGE]
+        assert guest.memories[1].read(5, 6) == b"second"
