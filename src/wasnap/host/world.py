@@ -27,6 +27,8 @@ from .stream import Device, DeviceState, Stream, StreamState
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
 
+_STANDARD = ("stdin", "stdout", "stderr")
+
 DescriptorState = FileState | DirectoryState | StreamState | DeviceState
 
 _KINDS: dict[type, type] = {
@@ -61,30 +63,30 @@ class Host:
         self.descriptors = Descriptors()
         self._standard = {
             name: fileno
-            for name in ("stdin", "stdout", "stderr")
+            for name in _STANDARD
             if (fileno := getattr(config, name)) is not None and _is_open(fileno)
         }
         self._roots: dict[str, Root] = {}
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
-        self._open(config)
-
-    def _open(self, config: HostConfig) -> None:
-        """Numbers 0 to 2 are the standard streams, 3 and up the mappings in their order."""
-        first: dict[int, Descriptor] = {}
-        for number, name in enumerate(("stdin", "stdout", "stderr")):
-            if name in self._standard:
-                first[number] = Stream(name, self._standard[name])
-        for number, mapping in enumerate(config.dirs, start=3):
+        for mapping in config.dirs:
             try:
-                root = Root(mapping)
+                self._roots[mapping.guest] = Root(mapping)
             except OSError as error:
                 self.close()
                 raise MissingFile(
                     f"cannot map {mapping.host} as {mapping.guest}: {error.strerror}",
                     "it must be a directory that may be read",
                 ) from None
-            self._roots[mapping.guest] = root
+        self.open_first()
+
+    def open_first(self) -> None:
+        """The descriptors of a fresh start: 0 to 2 are the standard streams, then the mappings."""
+        first: dict[int, Descriptor] = {}
+        for number, name in enumerate(_STANDARD):
+            if name in self._standard:
+                first[number] = Stream(name, self._standard[name])
+        for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
             first[number] = Directory.of_root(root)
         self.descriptors.replace_all(first)
 

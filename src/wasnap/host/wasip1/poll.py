@@ -16,7 +16,8 @@ from . import errno, layout, spec
 from .abi import I32
 from .layout import Subscription
 
-_FOREVER_NS = 1 << 62
+_WAIT_NS_MAX = 24 * 3600 * 1_000_000_000
+"""We look again after this: some ways of waiting take no longer timeouts."""
 
 
 class Poll:
@@ -51,8 +52,8 @@ class Poll:
 
     def _wait(self, call: Call, wanted: list[Subscription]) -> list[bytes]:
         clock = self._host.clock
-        start: int = call.progress["start"] if call.progress else clock.monotonic()
-        now = start
+        now = clock.monotonic()
+        start: int = call.progress["start"] if call.progress else now
         while True:
             events: list[bytes] = []
             reads: list[int] = []
@@ -89,7 +90,7 @@ class Poll:
                 ready = ready_reads if s.kind == spec.EVENTTYPE_FD_READ else ready_writes
                 if descriptor.fileno in ready:
                     events.append(_ready(s, descriptor))
-            now = clock.monotonic() if clocks else start
+            now = clock.monotonic() if clocks else now
             for _, s in clocks:
                 if self._left(s, start, now) == 0:
                     events.append(layout.event(s.userdata, spec.ERRNO_SUCCESS, s.kind))
@@ -110,7 +111,7 @@ class Poll:
             left = s.timeout - now
         else:
             left = s.timeout - self._host.clock.realtime()
-        return min(max(0, left), _FOREVER_NS)
+        return min(max(0, left), _WAIT_NS_MAX)
 
 
 def _ready(s: Subscription, descriptor: Descriptor) -> bytes:

@@ -1,0 +1,323 @@
+"""Capture and restore: every kind of descriptor, through bytes, into a fresh host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from wasnap.errors import CannotResume
+from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
+
+from .conftest import MakeGuest
+from .fakes import OUT, RIGHTS_READ, RIGHTS_WRITE, Guest
+
+CREAT = 1
+
+Resume = Callable[[HostState], Guest]
+APPEND = 1
+
+
+def saved(guest: Guest) -> HostState:
+    """The state as a journal has it."""
+    data = msgspec.msgpack.encode(guest.host.capture())
+    return msgspec.msgpack.decode(data, type=HostState)
+
+
+@pytest.fixture
+def resumed(make_guest: MakeGuest, tmp_path: Path) -> Resume:
+    """``resumed(state)``: a fresh guest over the same directory that goes on from it."""
+
+    def resume(state: HostState) -> Guest:
+        fresh = make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
+        fresh.host.restore(state)
+        return fresh
+
+    return resume
+
+
+def test_restoring_twice_gives_the_same_state(
+    guest: Guest, tmp_path: Path, resumed: Resume
+) -> None:
+    (tmp_path / "dir/sub").mkdir()
+    fd = guest.open("sub/f", oflags=CREAT, fdflags=APPEND)
+    guest.write(fd, b"data")
+    guest.open("sub", rights=RIGHTS_READ)
+    guest.readdir(5, 60)
+    guest("fd_renumber", fd, 1)
+    state = saved(guest)
+    again = saved(resumed(state))
+    assert msgspec.structs.replace(again, clock=state.clock) == state
+    assert again.clock.monotonic_ns >= state.clock.monotonic_ns  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fdflags", [0, APPEND])
+def test_files_written_forward_come_out_right(
+    guest: Guest, tmp_path: Path, resumed: Resume, fdflags: int
+) -> None:
+    fd = guest.open("f", oflags=CREAT, fdflags=fdflags)
+    guest.write(fd, b"line 1\n")
+    state = saved(guest)
+    guest.write(fd, b"line 2\nline 3\n")
+    fresh = resumed(state)
+    assert (tmp_path / "dir/f").read_bytes() == b"line 1\n"
+    fresh.write(fd, b"line 2\n")
+    assert (tmp_path / "dir/f").read_bytes() == b"line 1\nline 2\n"
+
+
+def test_offsets_flags_rights_and_numbers(guest: Guest, resumed: Resume) -> None:
+    a = guest.open("a", oflags=CREAT, fdflags=APPEND)
+    guest.write(a, b"0123456789")
+    guest("fd_fdstat_set_flags", a, 4)
+    guest("fd_fdstat_get", a, OUT)
+    guest("fd_fdstat_set_rights", a, guest.memory.u64(OUT + 8) & ~(1 << 4), 0)
+    guest.seek(a, 3)
+    b = guest.open("a", rights=RIGHTS_READ)
+    guest("fd_renumber", b, 0)
+    guest("fd_close", 2)
+    fresh = resumed(saved(guest))
+    assert fresh.tell(a) == 3
+    assert fresh.read(a, 2) == b"34"
+    assert fresh("fd_sync", a) == "NOTCAPABLE"
+    assert fresh.read(0, 2) == b"01"
+    assert fresh("fd_write", 0, *fresh.iovs(1), OUT) == "BADF"
+    assert fresh("fd_tell", b, OUT) == "BADF"
+    assert fresh("fd_tell", 2, OUT) == "BADF"
+    assert fresh.open("a") == 2
+    assert fresh.open("a") == b
+    guest("fd_fdstat_get", a, OUT)
+    wanted = guest.memory.read(OUT, 24)
+    fresh("fd_fdstat_get", a, OUT)
+    assert fresh.memory.read(OUT, 24) == wanted
+
+
+def test_created_and_truncated_only_once(guest: Guest, tmp_path: Path, resumed: Resume) -> None:
+    fd = guest.open("f", oflags=CREAT | 4 | 8)
+    guest.write(fd, b"precious")
+    fresh = resumed(saved(guest))
+    assert fresh.seek(fd, 0) == 0
+    assert fresh.read(fd, 20) == b"precious"
+
+
+def test_a_half_read_directory(guest: Guest, tmp_path: Path, resumed: Resume) -> None:
+    for i in range(50):
+        (tmp_path / f"dir/{i:02}").touch()
+    first = guest.readdir(3, 200)
+    state = saved(guest)
+    (tmp_path / "dir/00").unlink()
+    (tmp_path / "dir/zz").touch()
+    fresh = resumed(state)
+    rest = fresh.readdir(3, cookie=first[-1][0])
+    names = [n for _, n in first + rest]
+    assert names == [b".", b"..", *(f"{i:02}".encode() for i in range(50))]
+
+
+def test_renamed_files_and_directories_are_found(
+    guest: Guest, tmp_path: Path, resumed: Resume
+) -> None:
+    (tmp_path / "dir/d").mkdir()
+    fd = guest.open("d/f", oflags=CREAT)
+    sub = guest.open("d", rights=RIGHTS_READ)
+    guest.write(fd, b"x")
+    os.rename(tmp_path / "dir/d/f", tmp_path / "dir/d/g")
+    os.rename(tmp_path / "dir/d", tmp_path / "dir/e")
+    (tmp_path / "dir/d").mkdir()
+    (tmp_path / "dir/d/f").write_text("another")
+    fresh = resumed(saved(guest))
+    assert fresh.seek(fd, 0) == 0
+    assert fresh.read(fd, 10) == b"x"
+    fresh.open("new", fd=sub, oflags=CREAT)
+    assert (tmp_path / "dir/e/new").exists()
+
+
+def test_files_and_directories_without_a_name(
+    guest: Guest, tmp_path: Path, resumed: Resume
+) -> None:
+    (tmp_path / "dir/gone").mkdir()
+    sub = guest.open("gone", rights=RIGHTS_READ)
+    a = guest.open("tmp", oflags=CREAT)
+    guest.write(a, b"0123456789")
+    b = guest.open("tmp", rights=RIGHTS_WRITE)
+    guest.seek(b, 5)
+    os.unlink(tmp_path / "dir/tmp")
+    os.rmdir(tmp_path / "dir/gone")
+    fresh = resumed(saved(guest))
+    fresh.write(b, b"X")
+    assert fresh.tell(a) == 10
+    fresh.seek(a, 0)
+    assert fresh.read(a, 20) == b"01234X6789"
+    assert fresh("fd_read", b, *fresh.iovs(1), OUT) == "BADF"
+    assert [n for _, n in fresh.readdir(sub)] == [b".", b".."]
+    assert fresh.try_open("x", fd=sub, oflags=CREAT) == "NOENT"
+    assert fresh("fd_filestat_get", a, OUT) == "SUCCESS"
+    assert fresh.memory.u64(OUT + 24) == 0, "no links"
+    again = resumed(saved(fresh))
+    again.seek(a, 0)
+    assert again.read(a, 20) == b"01234X6789"
+    assert os.listdir(tmp_path / "dir") == []
+
+
+def test_closed_preopens_stay_closed(guest: Guest, resumed: Resume) -> None:
+    fd = guest.open("f", oflags=CREAT)
+    assert guest("fd_close", 3) == "SUCCESS"
+    fresh = resumed(saved(guest))
+    assert fresh("fd_prestat_get", 3, OUT) == "BADF"
+    assert fresh.tell(fd) == 0
+
+
+def test_mappings_are_found_by_their_guest_path(make_guest: MakeGuest, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+    a, b = Mapping(str(tmp_path / "a"), "/a"), Mapping(str(tmp_path / "b"), "/b")
+    guest = make_guest(a, b)
+    fd = guest.open("f", fd=4)
+    fresh = make_guest(b, a)
+    fresh.host.restore(saved(guest))
+    assert fresh.read(fd, 5) == b"b"
+    assert fresh.read(fresh.open("f", fd=3), 5) == b"a"
+
+
+def test_arguments_environment_clock_and_randomness() -> None:
+    config = HostConfig(args=("p", "x"), env={"A": "b"})
+    first = Host(config, clock=FakeClock(step_ns=7), random=SeededRandom(b"s"))
+    Guest(first).raw("random_get", OUT, 8)
+    state = first.capture()
+    fresh = Host(HostConfig())
+    fresh.restore(state)
+    assert (fresh.args, fresh.env) == ([b"p", b"x"], [b"A=b"])
+    one, two = Guest(first), Guest(fresh)
+    for guest in (one, two):
+        guest.raw("random_get", OUT, 8)
+        guest.raw("clock_time_get", 1, 0, OUT + 8)
+    assert one.memory.bytes == two.memory.bytes
+    first.close()
+    fresh.close()
+
+
+def test_everything_that_is_missing_is_named_and_nothing_touched(
+    make_guest: MakeGuest, tmp_path: Path
+) -> None:
+    for name in ("dir", "other"):
+        (tmp_path / name).mkdir()
+    dirs = Mapping(str(tmp_path / "dir"), "/dir"), Mapping(str(tmp_path / "other"), "/other")
+    guest = make_guest(*dirs)
+    for name in ("good", "gone", "short", "swapped"):
+        guest.write(guest.open(name, oflags=CREAT), b"0123456789")
+    guest.open("o", fd=4, oflags=CREAT)
+    state = saved(guest)
+    inside = tmp_path / "dir"
+    with open(inside / "good", "ab") as file:
+        file.write(b"and more")
+    (inside / "gone").unlink()
+    (inside / "short").write_bytes(b"012")
+    (inside / "swapped").unlink()
+    (inside / "swapped").mkdir()
+    fresh = make_guest(dirs[0])
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(CannotResume) as refused:
+        fresh.host.restore(state)
+    assert len(os.listdir("/proc/self/fd")) == before
+    message = refused.value.message
+    assert "/dir/gone: No such file" in message
+    assert "/dir/short has 3 bytes, and had 10" in message
+    assert "/dir/swapped: Is a directory" in message
+    assert "no directory is mapped as /other" in message
+    assert "good" not in message
+    assert (inside / "good").read_bytes() == b"0123456789and more"
+    assert fresh.open("good") == 4, "the host is as it was before"
+
+
+def test_a_writable_file_needs_a_writable_mapping(make_guest: MakeGuest, tmp_path: Path) -> None:
+    guest = make_guest(Mapping(str(tmp_path), "/d"))
+    guest.open("f", oflags=CREAT)
+    fresh = make_guest(Mapping(str(tmp_path), "/d", readonly=True))
+    with pytest.raises(CannotResume, match="/d is read-only"):
+        fresh.host.restore(saved(guest))
+
+
+def test_links_planted_since_are_not_followed(
+    guest: Guest, tmp_path: Path, make_guest: MakeGuest
+) -> None:
+    fd = guest.open("f", oflags=CREAT)
+    guest.write(fd, b"123")
+    state = saved(guest)
+    (tmp_path / "dir/f").unlink()
+    os.symlink("../secret", tmp_path / "dir/f")
+    fresh = make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
+    with pytest.raises(CannotResume):
+        fresh.host.restore(state)
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+class TestStandardStreams:
+    """A resumed process uses its own; regular files go on where the snapshot was."""
+
+    def test_output_after_the_snapshot_is_not_doubled(
+        self, make_guest: MakeGuest, tmp_path: Path
+    ) -> None:
+        with open(tmp_path / "out", "ab") as out:
+            guest = make_guest(stdout=out.fileno())
+            guest.write(1, b"before ")
+            state = saved(guest)
+            guest.write(1, b"lost ")
+            fresh = make_guest(stdout=out.fileno())
+            fresh.host.restore(state)
+            fresh.write(1, b"after")
+            assert (tmp_path / "out").read_bytes() == b"before after"
+            written = [d.written for d in saved(fresh).descriptors if d.number == 1]  # type: ignore[union-attr]
+            assert written == [12]
+
+    def test_another_output_file_is_left_alone(self, make_guest: MakeGuest, tmp_path: Path) -> None:
+        with open(tmp_path / "out", "ab") as out, open(tmp_path / "new", "ab") as new:
+            guest = make_guest(stdout=out.fileno())
+            guest.write(1, b"b")
+            new.write(b"keep this ")
+            new.flush()
+            fresh = make_guest(stdout=new.fileno())
+            fresh.host.restore(saved(guest))
+            fresh.write(1, b"after")
+            assert (tmp_path / "new").read_bytes() == b"keep this after"
+
+    def test_input_goes_on(self, make_guest: MakeGuest, tmp_path: Path) -> None:
+        (tmp_path / "in").write_bytes(b"0123456789")
+        with open(tmp_path / "in", "rb") as one, open(tmp_path / "in", "rb") as two:
+            guest = make_guest(stdin=one.fileno())
+            assert guest.read(0, 4) == b"0123"
+            fresh = make_guest(stdin=two.fileno())
+            fresh.host.restore(saved(guest))
+            assert fresh.read(0, 9) == b"456789"
+
+    def test_another_kind_of_stream(self, make_guest: MakeGuest, tmp_path: Path) -> None:
+        read_end, write_end = os.pipe()
+        with open(tmp_path / "out", "wb") as out:
+            guest = make_guest(stdout=out.fileno())
+            guest.write(1, b"file")
+            fresh = make_guest(stdout=write_end)
+            fresh.host.restore(saved(guest))
+            fresh.write(1, b"pipe")
+            assert os.read(read_end, 9) == b"pipe"
+            assert fresh("fd_seek", 1, 0, 1, OUT) == "SPIPE"
+            back = make_guest(stdout=out.fileno())
+            back.host.restore(saved(fresh))
+            assert back("fd_seek", 1, 0, 1, OUT) == "SUCCESS"
+        os.close(read_end)
+        os.close(write_end)
+
+    def test_a_missing_stream_is_named(self, make_guest: MakeGuest) -> None:
+        guest = make_guest()
+        fresh = make_guest(stdin=None)
+        with pytest.raises(CannotResume, match="no stdin"):
+            fresh.host.restore(saved(guest))
+
+    def test_a_named_pipe(self, guest: Guest, tmp_path: Path, resumed: Resume) -> None:
+        os.mkfifo(tmp_path / "dir/fifo")
+        reader = guest.open("fifo", rights=RIGHTS_READ)
+        state = saved(guest)
+        fresh = resumed(state)
+        writer = fresh.open("fifo", rights=RIGHTS_WRITE)
+        fresh.write(writer, b"x")
+        assert fresh.read(reader, 5) == b"x"
