@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wasnap.journal import Journal, view
+from wasnap.journal import Journal, text, view
 
 
 @click.group()
@@ -26,8 +26,8 @@ def inspect(path: Path, at: int | None, as_json: bool) -> None:
     with Journal.open(path) as opened:
         if at is None:
             data = view.describe(opened)
-            lines = view.lines(data)
+            lines = text.lines(data)
         else:
             data = view.describe_snapshot(opened, at)
-            lines = view.snapshot_lines(data)
+            lines = text.snapshot_lines(data)
         click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))

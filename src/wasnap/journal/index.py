@@ -23,7 +23,7 @@ from wasnap.journal.layout import (
     RecordHeader,
 )
 from wasnap.journal.records import BeginRecord, decode
-from wasnap.journal.scan import FIRST_RECORD, Scan, read_checked
+from wasnap.journal.scan import FIRST_RECORD, Scan, checked_or_none, read_checked
 from wasnap.journal.storage import Storage
 
 
@@ -137,10 +137,10 @@ def build(storage: Storage, found: Scan) -> Index:
             index.module = header
             index.kept = header.next
         elif header.kind == Kind.COMMIT:
-            try:
-                commit = Commit._make(COMMIT.unpack(read_checked(storage, header)[: COMMIT.size]))
-            except (JournalError, ValueError):
+            payload = checked_or_none(storage, header)
+            if payload is None or len(payload) != COMMIT.size:
                 continue  # reported below, by its BEGIN
+            commit = Commit._make(COMMIT.unpack(payload))
             group = found.records[max(at - commit.records, 0) : at]
             claimed.update(record.position for record in group if record.kind == Kind.BEGIN)
             _add(index, storage, header, commit, group)

@@ -2,7 +2,7 @@
 document.
 
 What the fields mean stands in docs/journal-format.md and nowhere else;
-``tests/journal/test_format.py`` compares the two. Nothing here touches a file.
+``tests/journal/test_journal_format.py`` compares the two. Nothing here touches a file.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,12 @@ from journal_helpers import (
 )
 
 from wasnap.errors import JournalWriteFailed
-from wasnap.journal import Journal
+from wasnap.journal import Journal, Storage
+
+
+def faulty(nth: int, fault: int | str, last: int | None = None) -> Callable[[int], Storage]:
+    """What opens a ``FaultyStorage``."""
+    return lambda fd: FaultyStorage(fd, nth, fault, last)
 
 
 def calls_of_a_snapshot(path: Path) -> int:
@@ -51,9 +57,7 @@ def test_the_nth_call_fails(tmp_path: Path, fault: int, truncate_fails: bool) ->
         three_snapshots(path.with_name(f"{nth}"))
         here = path.with_name(f"{nth}")
         last = nth + truncate_fails
-        with Journal.open_for_writing(
-            here, storage=lambda fd, n=nth, m=last: FaultyStorage(fd, n, fault, m)
-        ) as journal:
+        with Journal.open_for_writing(here, storage=faulty(nth, fault, last)) as journal:
             size = journal.size
             with pytest.raises(JournalWriteFailed, match="snapshot 4") as failed:
                 add(journal, 3, {5: page("e")})
@@ -77,9 +81,7 @@ def test_the_nth_call_fails(tmp_path: Path, fault: int, truncate_fails: bool) ->
 def test_a_disk_that_stays_broken_fails_every_snapshot_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "j"
     three_snapshots(path)
-    with Journal.open_for_writing(
-        path, storage=lambda fd: FaultyStorage(fd, 3, errno.EIO, 10_000)
-    ) as journal:
+    with Journal.open_for_writing(path, storage=faulty(3, errno.EIO, 10_000)) as journal:
         for _ in range(3):
             with pytest.raises(JournalWriteFailed):
                 add(journal, 3, {5: page("e")})
@@ -91,9 +93,7 @@ def test_short_writes_do_not_matter(tmp_path: Path) -> None:
     """Every write takes half of one buffer at most."""
     path = tmp_path / "j"
     three_snapshots(path)
-    with Journal.open_for_writing(
-        path, storage=lambda fd: FaultyStorage(fd, 1, "short")
-    ) as journal:
+    with Journal.open_for_writing(path, storage=faulty(1, "short")) as journal:
         assert add(journal, 3, {0: page("e"), 1: page("f"), 9: page("g")}) == 4
     expected = EXPECTED[3] | {0: page("e"), 1: page("f"), 9: page("g")}
     with Journal.open(path, verify=True) as reader:
@@ -109,9 +109,7 @@ def test_create_fails_at_the_nth_call(tmp_path: Path, fault: int, existing: bool
         if existing:
             path.touch()
         with pytest.raises(JournalWriteFailed, match="cannot be made"):
-            Journal.create(
-                path, MODULE, START, storage=lambda fd, n=nth: FaultyStorage(fd, n, fault)
-            )
+            Journal.create(path, MODULE, START, storage=faulty(nth, fault))
         assert [entry.name for entry in tmp_path.iterdir()] == ["j"] * existing
         assert not existing or path.read_bytes() == b""
     with Journal.create(path, MODULE, START) as journal:
@@ -127,7 +125,7 @@ def test_a_failing_overwrite_keeps_the_old_journal(tmp_path: Path) -> None:
             MODULE,
             START,
             overwrite=True,
-            storage=lambda fd: FaultyStorage(fd, 2, errno.ENOSPC),
+            storage=faulty(2, errno.ENOSPC),
         )
     assert path.read_bytes() == before
 
@@ -137,7 +135,7 @@ def test_a_tail_that_cannot_be_cut_is_an_error(tmp_path: Path) -> None:
     data = three_snapshots(path)[:-70]
     path.write_bytes(data)
     with pytest.raises(JournalWriteFailed, match="torn tail"):
-        Journal.open_for_writing(path, storage=lambda fd: FaultyStorage(fd, 1, errno.EIO))
+        Journal.open_for_writing(path, storage=faulty(1, errno.EIO))
     assert path.read_bytes() == data
 
 
