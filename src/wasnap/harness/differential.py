@@ -1,0 +1,2 @@
+from typing import Any
+Difference=Guest=Run=differential=None  # type: Any
