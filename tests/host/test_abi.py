@@ -97,6 +97,10 @@ def test_an_unknown_function_of_a_wasi_module_gives_enosys_and_warns_once(
     assert [r.getMessage() for r in caplog.records] == [
         f"{PREVIEW1}.sock_open is not implemented: it gives ENOSYS"
     ]
+    other = guest.host.function(PREVIEW1, "sock_accept", (b"\x7f\x7f", b"\x7f"))
+    assert other is not None
+    assert other.params == b"\x7f\x7f", "WasmEdge's, with two parameters"
+    assert other.call(guest.call, 1, 2) == 52
     nothing = guest.host.function(PREVIEW1, "x_void", (b"", b""))
     assert nothing is not None
     assert nothing.call(guest.call) is None

@@ -222,6 +222,16 @@ def test_readdir_with_buffers_of_any_size(guest: Guest, tmp_path: Path) -> None:
     assert guest.memory.u32(OUT) == 0
 
 
+def test_a_directory_with_twenty_thousand_entries(guest: Guest, tmp_path: Path) -> None:
+    for i in range(20_000):
+        os.mknod(tmp_path / f"dir/{i:05}")
+    count, cookie = 0, 0
+    while entries := guest.readdir(3, 4096, cookie):
+        count += len(entries)
+        cookie = entries[-1][0]
+    assert count == cookie == 20_002
+
+
 def test_readdir_position_survives_changes(guest: Guest, tmp_path: Path) -> None:
     for name in "abcd":
         (tmp_path / "dir" / name).touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wasnap.errors import CannotResume
+from wasnap.errors import CannotResume, UsageError
 from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
 
 from .conftest import MakeGuest
@@ -23,8 +23,8 @@ APPEND = 1
 
 def saved(guest: Guest) -> HostState:
     """The state as a journal has it."""
-    data = msgspec.msgpack.encode(guest.host.capture())
-    return msgspec.msgpack.decode(data, type=HostState)
+    data = msgspec.msgpack.encode(guest.host.capture().to_plain())
+    return HostState.from_plain(msgspec.msgpack.decode(data))
 
 
 @pytest.fixture
@@ -231,6 +231,30 @@ def test_everything_that_is_missing_is_named_and_nothing_touched(
     assert fresh.open("good") == 4, "the host is as it was before"
 
 
+def test_another_file_of_the_same_name_is_not_cut(guest: Guest, tmp_path: Path) -> None:
+    guest.write(guest.open("f", oflags=CREAT), b"123")
+    state = saved(guest)
+    os.rename(tmp_path / "dir/f", tmp_path / "dir/old")
+    (tmp_path / "dir/f").write_text("not yours to cut")
+    fresh = Guest(Host(HostConfig(dirs=(Mapping(str(tmp_path / "dir"), "/dir"),))))
+    with pytest.raises(CannotResume, match="/dir/f is another file now"):
+        fresh.host.restore(state)
+    assert (tmp_path / "dir/f").read_text() == "not yours to cut"
+    (tmp_path / "dir/f").write_text("123")  # a copy of what it was will do
+    fresh.host.restore(state)
+    fresh.host.close()
+
+
+def test_a_state_of_another_shape_is_refused() -> None:
+    with pytest.raises(CannotResume, match="another version"):
+        HostState.from_plain({"args": []})
+
+
+def test_two_mappings_need_two_names(make_guest: MakeGuest, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mapped as /d"):
+        make_guest(Mapping(str(tmp_path), "/d"), Mapping(str(tmp_path), "/d"))
+
+
 def test_a_writable_file_needs_a_writable_mapping(make_guest: MakeGuest, tmp_path: Path) -> None:
     guest = make_guest(Mapping(str(tmp_path), "/d"))
     guest.open("f", oflags=CREAT)
@@ -268,8 +292,11 @@ class TestStandardStreams:
             fresh.host.restore(state)
             fresh.write(1, b"after")
             assert (tmp_path / "out").read_bytes() == b"before after"
-            written = [d.written for d in saved(fresh).descriptors if d.number == 1]  # type: ignore[union-attr]
-            assert written == [12]
+            assert saved(fresh).written["stdout"] == 12
+            assert fresh("fd_close", 1) == "SUCCESS"
+            last = make_guest(stdout=out.fileno())
+            last.host.restore(saved(fresh))
+            assert saved(last).written["stdout"] == 12, "also of a closed stream"
 
     def test_another_output_file_is_left_alone(self, make_guest: MakeGuest, tmp_path: Path) -> None:
         with open(tmp_path / "out", "ab") as out, open(tmp_path / "new", "ab") as new:

@@ -60,8 +60,8 @@ class BytesStorage(Storage):
 class FaultyStorage(Storage):
     """A real file whose n-th call of write, sync or truncate (counted together from 1) fails.
 
-    ``fault``: an errno, or "short": every write writes one buffer's half at most. ``last``: the
-    last call that fails (default: only the n-th).
+    ``fault``: an errno, "interrupt" (KeyboardInterrupt), or "short": every write writes one
+    buffer's half at most. ``last``: the last call that fails (default: only the n-th).
     """
 
     def __init__(self, fd: int, nth: int, fault: int | str, last: int | None = None) -> None:
@@ -73,12 +73,14 @@ class FaultyStorage(Storage):
 
     def _call(self) -> None:
         self.calls += 1
-        if isinstance(self.fault, int) and self.nth <= self.calls <= self.last:
-            raise OSError(self.fault, os.strerror(self.fault))
+        if self.fault != "short" and self.nth <= self.calls <= self.last:
+            if isinstance(self.fault, int):
+                raise OSError(self.fault, os.strerror(self.fault))
+            raise KeyboardInterrupt
 
     def write(self, position: int, buffers: Sequence[Buffer]) -> int:
-        if self.fault == errno.ENOSPC and self.calls + 1 == self.nth:
-            # a disk that fills up takes a part first
+        if self.fault in (errno.ENOSPC, "interrupt") and self.calls + 1 == self.nth:
+            # a disk that fills up takes a part first, a signal may come after one
             super().write(position, [memoryview(buffers[0])[: len(buffers[0]) // 2]])
         self._call()
         if self.fault == "short":
@@ -115,15 +117,14 @@ def add(
         writer.record(
             StackRecord(
                 transform=1,
-                static=b"st",
+                data=b"stframes",
                 frames_base=18,
-                frames_data=b"frames",
                 fp=24,
                 frames=[Frame(7, 3, 0x40)],
                 names={3: "fib"},
             )
         )
-        writer.record(TablesRecord(tables={0: [1, -1]}))
+        writer.record(TablesRecord(tables={"wasnap.t0": [1, -1]}))
         writer.record(HostRecord(state={"tag": tag}))
         return writer.commit()
 

@@ -28,8 +28,16 @@ from journal_helpers import (
 
 from wasnap.errors import JournalError
 from wasnap.journal import HostRecord, Journal, SnapshotInfo, text, view
-from wasnap.journal.layout import Kind, seal
-from wasnap.journal.scan import Scan, scan
+from wasnap.journal.layout import (
+    Kind,
+    RecordHeader,
+    pack_file_header,
+    pack_record_header,
+    seal,
+)
+from wasnap.journal.records import BeginRecord
+from wasnap.journal.scan import Scan, record_header, scan
+from wasnap.journal.writer import Log, SnapshotWriter
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +191,24 @@ def test_writing_after_damage_in_the_middle_keeps_what_is_there(
             assert hit in [each.id for each in journal.damaged]
 
 
+def test_records_are_found_again_far_behind_the_damage(tmp_path: Path) -> None:
+    """The header of a record of 3 MiB is gone: the next is found, wherever it stands."""
+    content = bytes(range(1, 129)) * 32
+    for extra in (0, 1):
+        path = tmp_path / f"{extra}"
+        with make(path) as journal:
+            add(journal, None, {0: content * (767 + extra)}, total=1024)
+            with journal.begin(1, "timer", full=True) as writer:
+                writer.memory(0, 1024, 4096, [(0, page("a"))])
+                writer.commit()
+        data = path.read_bytes()
+        first = next(record for record in scanned(data).records if record.kind == Kind.MEMORY)
+        journal = open_bytes(flipped(data, first.position + 40, 3))
+        assert [info.id for info in journal.snapshots] == [2]
+        assert [gap.size for gap in journal.gaps] == [first.next - first.position]
+        assert contents(journal, 2) == {0: page("a")}
+
+
 def test_a_journal_inside_a_guests_memory_is_not_taken_for_records(
     whole: bytes, tmp_path: Path
 ) -> None:
@@ -196,10 +222,73 @@ def test_a_journal_inside_a_guests_memory_is_not_taken_for_records(
     for record in scanned(data).records:
         if record.kind != Kind.MEMORY:
             continue
-        journal = open_bytes(flipped(data, record.position + 8, 0))
+        damaged = flipped(data, record.position + 8, 0)
+        kept = [other for other in scanned(data).records if other != record]
+        assert scanned(damaged).records == kept
+        journal = open_bytes(damaged)
         assert journal.snapshots == ([] if record.position < 8192 else journal.snapshots[:1])
         assert {each.id for each in journal.damaged} <= {1, 2}
         assert journal.module() == MODULE
+
+
+def test_a_record_header_that_breaks_one_rule_is_not_intact() -> None:
+    """Every rule of "Records" in the format document, one at a time."""
+    good = pack_record_header(35, 0, b"journal!", 640, 7, 10, 10, 99)
+    assert record_header(good, b"journal!", 640, 6) is not None
+    assert record_header(good, None, 640, 6) is not None
+    for data, journal, position, sequence in [
+        (good, b"another!", 640, 6),
+        (good, b"journal!", 704, 6),
+        (good, b"journal!", 640, 7),
+        (good[:63], b"journal!", 640, 6),
+        (seal(b"WREX" + good[4:]), b"journal!", 640, 6),
+        (flipped(good, 61, 0), b"journal!", 640, 6),
+        (pack_record_header(35, 0, b"journal!", 640, 7, 10, 11, 99), b"journal!", 640, 6),
+    ]:
+        assert record_header(data, journal, position, sequence) is None
+
+
+def changed(data: bytes, record: RecordHeader, offset: int, value: bytes) -> bytes:
+    """``value`` put into a record's payload, and the record's own crcs made right."""
+    copy = bytearray(data)
+    copy[record.payload + offset : record.payload + offset + len(value)] = value
+    crc = zlib.crc32(copy[record.payload : record.payload + record.checked])
+    copy[record.position + 56 : record.position + 60] = crc.to_bytes(4, "little")
+    copy[record.position : record.payload] = seal(bytes(copy[record.position : record.payload]))
+    return bytes(copy)
+
+
+def test_a_commit_that_does_not_prove_what_it_names_does_not_count(whole: bytes) -> None:
+    """Each record for itself is intact, but not the one that was committed."""
+    records = scanned(whole).records
+    host = next(record for record in records if record.kind == Kind.HOST)
+    begins = [record for record in records if record.kind == Kind.BEGIN]
+    first, second, _ = (record for record in records if record.kind == Kind.COMMIT)
+    assert whole[host.payload + 12 : host.payload + 16] == b"\xa3one"
+    number = whole.index(b"\xa2id", begins[1].payload) + 3 - begins[1].payload
+    for data, left in [
+        (changed(whole, host, 13, b"two"), []),  # another payload
+        (changed(whole, begins[1], number, b"\x05"), [1, 3]),  # another BEGIN
+        (changed(whole, second, 0, b"\x05"), [1, 3]),  # the id
+        (changed(whole, second, 8, b"\x00"), [1, 3]),  # the parent: none
+        (changed(whole, second, 16, b"\x00"), [1, 3]),  # where BEGIN stands
+        (changed(whole, second, 32, b"\x04"), [1, 3]),  # how many records
+        (changed(whole, second, 32, b"\xff"), [1, 3]),
+        (changed(whole, first, 0, b"\x02"), []),  # a number that comes again
+    ]:
+        assert [info.id for info in open_bytes(data).snapshots] == left
+
+
+def test_a_snapshot_rests_on_an_earlier_one() -> None:
+    """Its own parent, or a later one, would be a circle."""
+    for parent, full in [(1, False), (1, True), (2, False), (None, False)]:
+        storage = BytesStorage(pack_file_header(b"journal!"))
+        log = Log(storage, b"journal!", 64, 0, sync=False)
+        begin = BeginRecord(id=1, parent=parent, time_ns=0, trigger="timer", full=full)
+        SnapshotWriter(log, begin, 0, "test", lambda entry, position: None).commit()
+        journal = open_bytes(storage.data)
+        assert journal.snapshots == []
+        assert [each.reason for each in journal.damaged] == ["it rests on no earlier snapshot"]
 
 
 def test_garbage_is_refused() -> None:
@@ -229,7 +318,7 @@ def forged(data: bytes, choose: random.Random) -> bytes:
         )
         copy[record.position : record.payload] = seal(bytes(copy[record.position : record.payload]))
         crc = 0 if record.kind == Kind.BEGIN else crc
-        crc = zlib.crc32(copy[record.position : record.payload], crc)
+        crc = zlib.crc32(copy[record.position : record.position + 60], crc)
     return bytes(copy)
 
 

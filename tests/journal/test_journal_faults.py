@@ -22,9 +22,11 @@ from journal_helpers import (
     page,
     three_snapshots,
 )
+from pytest import MonkeyPatch
 
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal import Journal, Storage
+from wasnap.journal.index import Index
 
 
 def faulty(nth: int, fault: int | str, last: int | None = None) -> Callable[[int], Storage]:
@@ -70,12 +72,53 @@ def test_the_nth_call_fails(tmp_path: Path, fault: int, truncate_fails: bool) ->
                 # a whole COMMIT that could not be synced nor removed is there, and right
                 assert there == [1, 2, 3] or (truncate_fails and nth == calls)
                 assert {at: contents(reader, at) for at in EXPECTED} == EXPECTED
-            assert add(journal, 3, {6: page("f")}) == 4
-            assert contents(journal, 4) == EXPECTED[3] | {6: page("f")}
+            with journal.begin(3, "timer") as writer:  # smaller than what was left behind
+                assert writer.commit() == 4
+            assert here.stat().st_size == journal.size
+            assert add(journal, 4, {6: page("f")}) == 5
+        with Journal.open(here, verify=True) as reader:
+            assert [info.id for info in reader.snapshots] == [1, 2, 3, 4, 5]
+            assert reader.gaps == [] and reader.damaged == []
+            assert contents(reader, 4) == EXPECTED[3]
+            assert contents(reader, 5) == EXPECTED[3] | {6: page("f")}
+
+
+def test_an_interrupt_at_the_nth_call(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a write: the snapshot is taken back, the journal is good."""
+    path = tmp_path / "j"
+    for nth in range(1, calls_of_a_snapshot(path) + 1):
+        three_snapshots(path.with_name(f"{nth}"))
+        here = path.with_name(f"{nth}")
+        with Journal.open_for_writing(here, storage=faulty(nth, "interrupt")) as journal:
+            size = journal.size
+            with pytest.raises(KeyboardInterrupt):
+                add(journal, 3, {5: page("e")})
+            with journal.begin(3, "timer") as writer:
+                assert writer.commit() == 4
+            assert here.stat().st_size == journal.size > size
         with Journal.open(here, verify=True) as reader:
             assert [info.id for info in reader.snapshots] == [1, 2, 3, 4]
             assert reader.gaps == [] and reader.damaged == []
-            assert contents(reader, 4) == EXPECTED[3] | {6: page("f")}
+
+
+def test_an_interrupt_right_after_the_commit(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """The snapshot is in the file but not yet in the index: its number is not given again."""
+    path = tmp_path / "j"
+    three_snapshots(path)
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with Journal.open_for_writing(path) as journal:
+        with monkeypatch.context() as patched:
+            patched.setattr(Index, "add", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                add(journal, 3, {5: page("e")})
+        assert add(journal, 3, {6: page("f")}) == 5
+        assert [info.id for info in journal.snapshots] == [1, 2, 3, 4, 5]
+    with Journal.open(path, verify=True) as reader:
+        assert contents(reader, 4) == EXPECTED[3] | {5: page("e")}
+        assert contents(reader, 5) == EXPECTED[3] | {6: page("f")}
 
 
 def test_a_disk_that_stays_broken_fails_every_snapshot_and_no_other(tmp_path: Path) -> None:

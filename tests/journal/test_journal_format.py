@@ -52,16 +52,16 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
     "BEGIN": records.BeginRecord(id=2, parent=1, time_ns=1000, trigger="timer"),
     "STACK": records.StackRecord(
         transform=1,
-        static=b"\xaa\xbb",
+        data=b"\xaa\xbb\xcc",
         frames_base=18,
-        frames_data=b"\xcc",
         fp=19,
         frames=[records.Frame(7, 3, -1)],
         names={3: "fib"},
         pending=records.PendingCall(module="w", name="r", args=[1, 1.5], progress={"t": 5}),
+        entries=[records.Entry(export="f", args=[2])],
         entry=1,
     ),
-    "TABLES": records.TablesRecord(tables={0: [5, -1, 128]}),
+    "TABLES": records.TablesRecord(tables={"t": [5, -1, 128]}),
     "HOST": records.HostRecord(state={"fds": [0, None]}),
 }
 
@@ -140,7 +140,7 @@ def test_kinds_are_those_of_the_document() -> None:
     assert {row[1]: int(row[0]) for row in rows} == {kind.name: kind.value for kind in layout.Kind}
 
 
-@pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "PendingCall"])
+@pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "PendingCall", "Entry"])
 def test_schema_is_as_the_document_says(name: str) -> None:
     """Field names, types and which are required."""
     record = SCHEMAS.get(name)

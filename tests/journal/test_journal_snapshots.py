@@ -57,7 +57,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         )
         snapshot = journal.newest()
         assert snapshot.record(StackRecord).names == {3: "fib"}
-        assert snapshot.record(TablesRecord).tables == {0: [1, -1]}
+        assert snapshot.record(TablesRecord).tables == {"wasnap.t0": [1, -1]}
         assert snapshot.record(HostRecord).state == {"tag": "first"}
         assert snapshot.memory(0).read(3, 1) == page("b")
         with pytest.raises(JournalError, match="no memory 1"):

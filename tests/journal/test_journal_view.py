@@ -58,9 +58,8 @@ def rich(path: Path) -> None:
         writer.record(
             StackRecord(
                 transform=1,
-                static=b"",
+                data=bytes(1000),
                 frames_base=16,
-                frames_data=bytes(1000),
                 fp=1016,
                 frames=frames,
                 names={12: "py_\x1b[31meval", 3: "fib"},
@@ -189,7 +188,7 @@ def test_damage_is_shown_with_what_is_left(path: Path) -> None:
     assert "13 bytes at the end are not committed and do not count" in text
     one = inspect(path, "--at", "1")
     assert "damaged: snapshot 1 is damaged: the STACK record" in one
-    assert "tag: one" in one and "table 0: 2 elements, 1 null" in one
+    assert "tag: one" in one and "table wasnap.t0: 2 elements, 1 null" in one
     with pytest.raises(JournalError, match="snapshot 2 is damaged"):
         inspect(path, "--at", "2")
     with pytest.raises(NoSuchSnapshot, match="no snapshot 7"):

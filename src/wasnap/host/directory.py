@@ -206,7 +206,7 @@ class Directory(Descriptor):
             if name.endswith(b"/"):  # the kernel would follow a symbolic link called so
                 mode = self.stat_at(old, follow=True).st_mode
                 raise os_error(errno.EPERM if stat.S_ISDIR(mode) else errno.ENOTDIR)
-            with _slash_means_directory(to=to, path=new):
+            with _slash_means_directory(to, new):
                 os.link(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
 
     def symlink(self, target: bytes, path: bytes) -> None:
@@ -214,9 +214,8 @@ class Directory(Descriptor):
         self._may_change()
         if target.startswith(b"/"):
             raise os_error(errno.EPERM)
-        with parent(self.fileno, path) as (fd, name):
-            with _slash_means_directory(to=self, path=path):
-                os.symlink(target, name, dir_fd=fd)
+        with parent(self.fileno, path) as (fd, name), _slash_means_directory(self, path):
+            os.symlink(target, name, dir_fd=fd)
 
     def read_link(self, path: bytes) -> bytes:
         """readlink(2). Absolute targets tell about the host, and are refused."""
@@ -236,8 +235,8 @@ class Directory(Descriptor):
         self._may_change()
         if follow or path.endswith(b"/") or is_dots(path):
             fd = open_beneath(self.fileno, path, O_PATH)
-            try:
-                set_times(f"/proc/self/fd/{fd}", access, modification)
+            try:  # a descriptor made by O_PATH is good for its name in /proc only
+                set_times(f"/proc/self/fd/{fd}" if O_PATH else fd, access, modification)
             finally:
                 os.close(fd)
             return

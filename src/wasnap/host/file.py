@@ -31,6 +31,7 @@ class FileState(msgspec.Struct, frozen=True, tag="file"):
 
     Exactly one of these says where it is: ``place``; ``content`` (it has no name any more);
     ``shares``: the number of the descriptor whose ``content`` it is, too.
+    ``identity``: device and inode.
     """
 
     number: int
@@ -45,6 +46,7 @@ class FileState(msgspec.Struct, frozen=True, tag="file"):
     inheriting: int
     offset: int
     size: int
+    identity: tuple[int, int]
 
 
 def open_flags(readable: bool, writable: bool, fdflags: int) -> int:
@@ -143,8 +145,8 @@ class File(Descriptor):
         place = self.root.find(self.fileno, self.path)
         content: bytes | None = None
         shares: int | None = None
+        identity = (status.st_dev, status.st_ino)
         if place is None:
-            identity = (status.st_dev, status.st_ino)
             shares = scene.unlinked.get(identity)
             if shares is None:
                 scene.unlinked[identity] = number
@@ -162,6 +164,7 @@ class File(Descriptor):
             inheriting=self.inheriting,
             offset=os.lseek(self.fileno, 0, os.SEEK_CUR),
             size=status.st_size,
+            identity=identity,
         )
 
     def _content(self, size: int) -> bytes:
@@ -196,13 +199,10 @@ class File(Descriptor):
                 fileno = open_beneath(root.fileno, path, flags | os.O_NOFOLLOW)
             except OSError as error:
                 raise Missing(f"{state.place}: {error.strerror}") from None
-            status = os.fstat(fileno)
-            if not stat.S_ISREG(status.st_mode):
+            difference = cls._difference(state, os.fstat(fileno))
+            if difference is not None:
                 os.close(fileno)
-                raise Missing(f"{state.place} is not a regular file any more")
-            if status.st_size < state.size:
-                os.close(fileno)
-                raise Missing(f"{state.place} has {status.st_size} bytes, and had {state.size}")
+                raise Missing(f"{state.place} {difference}")
         return cls(
             fileno,
             root,
@@ -213,6 +213,22 @@ class File(Descriptor):
             inheriting=state.inheriting,
             fdflags=state.fdflags,
         )
+
+    @staticmethod
+    def _difference(state: FileState, now: os.stat_result) -> str | None:
+        """Why the file that is there now cannot be gone on with.
+
+        A longer one is cut, which is right if it is the file that was written to since; another
+        one that took its name is not ours to cut.
+        """
+        if not stat.S_ISREG(now.st_mode):
+            return "is not a regular file any more"
+        if now.st_size < state.size:
+            return f"has {now.st_size} bytes, and had {state.size}"
+        same = state.identity == (now.st_dev, now.st_ino)
+        if state.writable and now.st_size > state.size and not same:
+            return f"is another file now: it has {now.st_size} bytes, and had {state.size}"
+        return None
 
     @staticmethod
     def _restore_unlinked(state: FileState, scene: Scene, flags: int) -> int:

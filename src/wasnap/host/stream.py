@@ -38,8 +38,7 @@ from .root import Place, Root
 class StreamState(msgspec.Struct, frozen=True, tag="stream"):
     """A standard stream: ``name`` is stdin, stdout or stderr.
 
-    ``written``: bytes that the guest has written to it, ever. ``offset``, ``size`` (bytes) and
-    ``identity`` (device, inode): of regular files only.
+    ``offset``, ``size`` (bytes) and ``identity`` (device, inode): of regular files only.
     """
 
     number: int
@@ -47,7 +46,6 @@ class StreamState(msgspec.Struct, frozen=True, tag="stream"):
     fdflags: int
     rights: int
     inheriting: int
-    written: int
     offset: int | None
     size: int | None
     identity: tuple[int, int] | None
@@ -98,7 +96,7 @@ class _Stream(Descriptor):
         self.mode = os.fstat(fileno).st_mode
         blocks = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode) or os.isatty(fileno)
         self.waits: bool = blocks
-        self.written = 0
+        self.written = 0  # bytes, by the guest, ever; also before a resume
         self._writer: int | None = None
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:
             self._writer = _open_again(fileno)
@@ -109,13 +107,18 @@ class _Stream(Descriptor):
         return os_error(errno.EBADF)
 
     def read(self, call: Call, views: Views) -> int:
-        if self.waits:
-            if self.fdflags & r.NONBLOCK:
-                if not _ready(self.fileno, select.POLLIN):
-                    raise os_error(errno.EAGAIN)
-            else:
-                call.wait([self.fileno], [], None)
-        return os.readv(self.fileno, views)
+        if not self.waits:
+            return os.readv(self.fileno, views)
+        if self.fdflags & r.NONBLOCK:
+            if not _ready(self.fileno, select.POLLIN):
+                raise os_error(errno.EAGAIN)
+            return os.readv(self.fileno, views)
+        while True:
+            call.wait([self.fileno], [], None)
+            try:
+                return os.readv(self.fileno, views)
+            except BlockingIOError:  # another reader was faster, and it came to us non-blocking
+                continue
 
     def write(self, call: Call, views: Views) -> int:
         if not self.waits:
@@ -151,12 +154,17 @@ class _Stream(Descriptor):
                     if nonblocking:
                         raise
                     call.wait([], [self._writer], None)
+        first = head(views, select.PIPE_BUF)
         if nonblocking:
             if not _ready(self.fileno, select.POLLOUT):
                 raise os_error(errno.EAGAIN)
-        else:
+            return os.writev(self.fileno, first)
+        while True:
             call.wait([], [self.fileno], None)
-        return os.writev(self.fileno, head(views, select.PIPE_BUF))
+            try:
+                return os.writev(self.fileno, first)
+            except BlockingIOError:  # another writer was faster, and it came to us non-blocking
+                continue
 
     def read_at(self, views: Views, offset: int) -> int:
         return os.preadv(self.fileno, views, offset)
@@ -220,7 +228,6 @@ class Stream(_Stream):
             fdflags=self.fdflags,
             rights=self.rights,
             inheriting=self.inheriting,
-            written=self.written,
             offset=offset,
             size=size,
             identity=identity,
@@ -237,7 +244,6 @@ class Stream(_Stream):
 
     def rewind(self, state: StreamState) -> None:
         """Take over what the guest knows of it, and the position in a file that is the same."""
-        self.written = state.written
         self.fdflags = state.fdflags
         # What the kind of stream allows now (a file, a terminal), less what was given up.
         self.rights &= ~(r.TRANSFER & ~state.rights)

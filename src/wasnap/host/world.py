@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from typing import Any
 
 import msgspec
 
-from ..errors import CannotResume, MissingFile
+from ..errors import CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig
@@ -40,13 +41,35 @@ _KINDS: dict[type, type] = {
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes."""
+    """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes.
+
+    ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
+    closed it since): what comes after them in the output of a killed process will come again.
+    A journal stores it as the plain data that ``to_plain`` makes.
+    """
 
     args: list[bytes]
     env: list[bytes]
     clock: ClockState
     random: RandomState | None
+    written: dict[str, int]
     descriptors: list[DescriptorState]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Dicts, lists, strings, bytes and ints."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(bytes,))
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> HostState:
+        """The inverse of ``to_plain``. Raises CannotResume."""
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise CannotResume(
+                f"the host's state is not as it should be: {error}",
+                "was it written by another version of wasnap?",
+            ) from error
 
 
 class Host:
@@ -66,10 +89,16 @@ class Host:
             for name in _STANDARD
             if (fileno := getattr(config, name)) is not None and _is_open(fileno)
         }
+        self._streams: dict[str, Stream] = {}
         self._roots: dict[str, Root] = {}
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
         for mapping in config.dirs:
+            if mapping.guest in self._roots:
+                self.close()
+                raise UsageError(
+                    f"two directories are mapped as {mapping.guest}", "give each its own guest path"
+                )
             try:
                 self._roots[mapping.guest] = Root(mapping)
             except OSError as error:
@@ -85,7 +114,7 @@ class Host:
         first: dict[int, Descriptor] = {}
         for number, name in enumerate(_STANDARD):
             if name in self._standard:
-                first[number] = Stream(name, self._standard[name])
+                first[number] = self._streams[name] = Stream(name, self._standard[name])
         for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
             first[number] = Directory.of_root(root)
         self.descriptors.replace_all(first)
@@ -96,15 +125,17 @@ class Host:
         """The function that the import ``module``.``name`` gets; None: nobody here has it.
 
         ``type`` (parameters, results) is the type the guest imports it with, if known: a function
-        of a WASI module that we do not have is then one that gives ERRNO_NOSYS and warns, so that
-        programs which do not really need it run.
+        of a WASI module that we do not have, or have with another type (WasmEdge's sockets), is
+        then one that gives ERRNO_NOSYS and warns, so that programs which do not need it run.
         """
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
             self._functions = wasip1.functions(self)
         found = self._functions.get((module, name))
-        if found is None and module in wasip1.MODULES and type is not None:
+        if module not in wasip1.MODULES or type is None:
+            return found
+        if found is None or (found.params, found.results) != type:
             return wasip1.missing(module, name, *type)
         return found
 
@@ -116,6 +147,7 @@ class Host:
             env=self.env,
             clock=self.clock.capture(),
             random=self.random.capture(),
+            written={name: stream.written for name, stream in self._streams.items()},
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
         )
 
@@ -142,6 +174,9 @@ class Host:
         for saved in state.descriptors:
             scene.restored[saved.number].rewind(saved)
         self.descriptors.replace_all(scene.restored)
+        self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
+        for name, stream in self._streams.items():
+            stream.written = state.written.get(name, 0)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

@@ -106,6 +106,10 @@ class CallGraph:
         """True if what the site calls (or the loop it heads) can end in unwinding."""
         return site.callee == INDIRECT or bool(self.suspends[site.callee])
 
+    def is_covered(self, site: SiteScan) -> bool:
+        """True for a loop that needs no poll, since every way around it passes another one."""
+        return site.cover is not None and all(self.suspends[f] for f in site.cover)
+
     def is_safepoint(self, scan: FunctionScan, site: SiteScan) -> bool:
         return self.calls_suspending(site) and not self.blocked(scan, site)
 

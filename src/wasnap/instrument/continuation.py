@@ -223,6 +223,7 @@ class _Continuation:
     def _helper_type(self, name: str) -> tuple[bytes, bytes]:
         i32, i64 = bytes((I32,)), bytes((I64,))
         fixed = {
+            abi.PUSH: (i32 + i32, b""),
             abi.SEAL: (i32, b""),
             abi.TICK: (b"", i32),
             abi.ENTER: (b"", b""),
@@ -240,7 +241,7 @@ class _Continuation:
             kind, _, index = name.removeprefix("wasnap.init").split("_")
             is64 = (self.facts.memory64 if kind == "0" else self.facts.table64)[int(index)]
             return (i64 if is64 else i32) + i32 + i32, b""
-        if name[len(abi.PREFIX)] in "sol":
+        if name.startswith(abi.PREFIX + "s"):
             return type_by_name(name).params, b""
         chunk = self.program.chunks[int(name.removeprefix("wasnap.d"))]
         return chunk[0].params + i32, chunk[0].results
@@ -264,7 +265,7 @@ class _Continuation:
             imports.append(Import(HOT, abi.FUNCS, TABLE, TableType(FUNCREF, Limits(0))))
         for i, g in enumerate(old.global_space()):
             imports.append(Import(HOT, f"wasnap.g{i}", GLOBAL, g))
-        for name in (abi.FRAME_POINTER, abi.FRAME):
+        for name in (abi.FRAME_POINTER, abi.FRAME, abi.STOP):
             imports.append(Import(HOT, name, GLOBAL, GlobalType(I32, True)))
         for i, tag in enumerate(old.tag_space()):
             imports.append(Import(HOT, f"wasnap.e{i}", TAG, tag))
@@ -296,7 +297,7 @@ class _Continuation:
         groups: dict[int, Group] = {}
         for p in self.plan.sites:
             groups.setdefault(id(p.group), p.group)
-        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types)
+        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types, self.scratch)
         self._collect_marks()
         prologue = self._prologue()
         self.depth = 1
@@ -343,7 +344,7 @@ class _Continuation:
         target = self.target
         frame = local_get(self.frame_local)
         out = [target.get_fp, local_set(self.frame_local)]
-        for local, offset in self.site.group.node.slots():
+        for local, offset in self.site.group.node.slots:
             out.append(target.load(self.plan.types[local], frame, offset) + local_set(local))
         out.append(frame + target.memarg(b"\x28", 4) + local_set(self.next_local))
         # The operands are read later: a frame is overwritten only after all of them have been read.

@@ -3,20 +3,24 @@
 A function with safepoints is wrapped, so that no label inside it changes its depth::
 
     block $finish
-      block $node ...                    one for each shared set of locals, parents outermost
-        block $entry ... (result operands..)
-          block $body (results)  the function's own code, with polls  end
-          return
-        end   ;; an entry: the operands are on the stack; a helper pushes the frame with them
-        ..i32.const ordinal  i32.const size  call $operands..  br $node
-      end     ;; a node
-      ..store the locals that the parent does not..  br $parent
-    end       ;; finish
+      block $push (result i32 i32)
+        block $node ... (result i32 i32)   one for each large set of locals that is shared, parents outermost
+          block $entry ... (result operands..)
+            block $body (results)  the function's own code, with polls  end
+            return
+          end   ;; an entry: the operands are on the stack
+          i32.const ordinal  ..locals..  call $spill  br $finish            a small set: one helper stores all
+          ..store operands..  i32.const size  i32.const ordinal  br $node   a large one
+        end     ;; a node
+        ..store the locals that the parent does not..  br $parent
+      end       ;; push
+      call $push
+    end         ;; finish
     i32.const first site  call $seal  dummy results
 
 A poll is ``load of the stop word, br_if $entry``: the branch carries the operands.  Where several sites share an entry
-it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  Locals and operands are mostly stored by
-helpers that take them as parameters: two bytes of code for each value instead of eight.
+it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  A helper that takes the values as its
+parameters costs two bytes of code for each, a store in line eight.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from wasnap.instrument.abi import NO_STOP_DEPTH, PREFIX, SEAL, STOP_WORD
-from wasnap.instrument.layout import Group, Node, PlannedSite
+from wasnap.instrument.layout import SMALL_SET_MAX, Group, Node, PlannedSite
 from wasnap.instrument.scan import LOOP, Frame, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
@@ -118,7 +122,8 @@ class Target:
         self.set_fp = bytes((GLOBAL_SET,)) + uleb(frame_pointer)
         self.get_frame = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 1)
         self.set_frame = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 1)
-        stop = i32_const(0) + self.memarg(b"\x28", STOP_WORD)
+        self.set_stop = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 2)
+        stop = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 2)
         atomic = i32_const(0) + self.memarg(b"\xfe\x10", STOP_WORD, 2)
         if counted:
             stop = atomic = call(helper("wasnap.tick"))
@@ -229,15 +234,21 @@ def copy_code(frame: Frame, scratch: Scratch) -> bytes:
 
 
 class ColdCode:
-    """The cold code of one function: opens before the body, closes after it, and knows each group's label."""
+    """The cold code of one function: opens before the body, closes after it, and knows each group's label.
 
-    def __init__(self, target: Target, groups: Sequence[Group], types: bytes) -> None:
+    No call but the last may be made while values are still to be stored: a value that lives across a call is spilled by
+    the engine's register allocator, and it does so in the hot loop.
+    """
+
+    def __init__(self, target: Target, groups: Sequence[Group], types: bytes, scratch: Scratch) -> None:
         self.target = target
         self.types = types
+        self.scratch = scratch
         self.groups = list(groups)
+        in_line = [g for g in self.groups if len(g.node.slots) > SMALL_SET_MAX]
         users: dict[int, int] = {}
         nodes: dict[int, Node] = {}
-        for group in self.groups:
+        for group in in_line:
             node: Node | None = group.node
             users[id(node)] = users.get(id(node), 0) + 1
             while node is not None and id(node) not in nodes:
@@ -246,14 +257,18 @@ class ColdCode:
                 if node is not None:
                     users[id(node)] = users.get(id(node), 0) + 1
         # A set with one entry and no children is stored by its entry.
-        self._inlined = {id(g.node) for g in self.groups if users[id(g.node)] == 1}
+        self._inlined = {id(g.node) for g in in_line if users[id(g.node)] == 1}
         # Parents (smaller sets) come first: outermost.
         self.nodes = sorted(
             (n for n in nodes.values() if id(n) not in self._inlined),
             key=lambda n: (n.mask.bit_count(), n.mask),
         )
-        self._level = {id(n): 1 + i for i, n in enumerate(self.nodes)}  # level 0 is $finish
-        first = 1 + len(self.nodes)
+        self._ordinal = scratch.new(I32) if any(g.shared for g in in_line) else -1
+        # Levels: 0 is $finish, 1 $push (if anything is stored in line), then the nodes, then the entries.
+        first_node = 1 + bool(in_line)
+        self._has_push = bool(in_line)
+        self._level = {id(n): first_node + i for i, n in enumerate(self.nodes)}
+        first = first_node + len(self.nodes)
         self._entry = {id(g): first + i for i, g in enumerate(self.groups)}
         self.count = first + len(self.groups)
 
@@ -263,7 +278,10 @@ class ColdCode:
 
     def opening(self, results: bytes) -> bytes:
         target = self.target
-        out = [b"\x02\x40" * (1 + len(self.nodes))]
+        out = [b"\x02\x40"]
+        if self._has_push:
+            sized = b"\x02" + target.block_type(b"", b"\x7f\x7f")
+            out.append(sized * (1 + len(self.nodes)))
         for group in self.groups:
             carried = group.operands + (b"\x7f" if group.shared else b"")
             out.append(b"\x02" + target.block_type(b"", carried))
@@ -277,62 +295,60 @@ class ColdCode:
         for group in reversed(self.groups):
             out.append(b"\x0b")
             out.append(self._entry_code(group))
-        for i, node in reversed(list(enumerate(self.nodes))):
+        for node in reversed(self.nodes):
             out.append(b"\x0b")
             out.append(self._store_locals(node))
-            out.append(self._branch(node.parent, 1 + i))
+            out.append(self._branch(self._goal(node.parent), self._level[id(node)]))
+        if self._has_push:
+            out.append(b"\x0b" + call(target.helper("wasnap.push")))
         out.append(b"\x0b")
         out.append(i32_const(first_site) + call(target.helper(SEAL)))
         out += [ZERO[t] for t in results]
         out.append(b"\x0b")
         return b"".join(out)
 
-    def _branch(self, node: Node | None, level: int) -> bytes:
-        """Go to ``node``'s code (or to $finish) from code that lies in ``level`` blocks, unless it follows anyway."""
-        goal = 0 if node is None else self._level[id(node)]
+    def _goal(self, node: Node | None) -> int:
+        """The level of the code that goes on after a set's own locals: the parent's, or $push."""
+        return 1 if node is None else self._level[id(node)]
+
+    def _branch(self, goal: int, level: int) -> bytes:
+        """Go to the code of level ``goal`` from code that lies in ``level`` blocks, unless it follows anyway."""
         return b"" if goal == level - 1 else b"\x0c" + uleb(level - 1 - goal)
 
     def _entry_code(self, group: Group) -> bytes:
         target, node = self.target, group.node
-        site = b"" if group.shared else i32_const(group.ordinal)
         level = self._entry[id(group)]
-        if id(node) not in self._inlined:
-            push = i32_const(group.size) + call(target.helper(operands_helper(group.operands)))
-            return site + push + self._branch(node, level)
-        if node.parent is None and len(node.delta) <= SPILL_MAX:
-            values = b"".join(local_get(local) for local, _ in node.delta)
-            types = bytes(self.types[local] for local, _ in node.delta)
+        if len(node.slots) <= SMALL_SET_MAX:
+            site = b"" if group.shared else i32_const(group.ordinal)
+            values = b"".join(local_get(local) for local, _ in node.slots)
+            types = bytes(self.types[local] for local, _ in node.slots)
             spill = call(target.helper(spill_helper(group.operands, types)))
-            return site + values + spill + self._branch(None, level)
-        push = i32_const(group.size) + call(target.helper(operands_helper(group.operands)))
-        return site + push + self._store_locals(node) + self._branch(node.parent, level)
+            return site + values + spill + self._branch(0, level)
+        out = []
+        site = i32_const(group.ordinal)
+        if group.shared:
+            out.append(local_set(self._ordinal))
+            site = local_get(self._ordinal)
+        temps = self.scratch.take(group.operands)
+        out += [local_set(x) for x in reversed(temps)]
+        for i, (t, x) in enumerate(zip(group.operands, temps, strict=True)):
+            out.append(target.store(t, target.get_fp, local_get(x), group.offset_of_operand(i)))
+        if id(node) in self._inlined:
+            out.append(self._store_locals(node))
+            goal = self._goal(node.parent)
+        else:
+            goal = self._goal(node)
+        out.append(i32_const(group.size) + site + self._branch(goal, level))
+        return b"".join(out)
 
     def _store_locals(self, node: Node) -> bytes:
         target = self.target
-        if node.parent is None and node.delta:
-            values = b"".join(local_get(local) for local, _ in node.delta)
-            types = bytes(self.types[local] for local, _ in node.delta)
-            return values + call(target.helper(locals_helper(types)))
-        out = []
-        for local, offset in node.delta:
-            out.append(target.store(self.types[local], target.get_frame, local_get(local), offset))
-        return b"".join(out)
-
-
-SPILL_MAX = 12
-"""Locals that one helper takes together with the operands; larger sets need two calls but share more helpers."""
+        return b"".join(
+            target.store(self.types[local], target.get_fp, local_get(local), offset)
+            for local, offset in node.delta
+        )
 
 
 def spill_helper(operands: bytes, types: bytes) -> str:
     """Name of the helper (operands.., ordinal, locals..) that pushes a whole frame."""
     return f"{PREFIX}s{operands.hex()}_{types.hex()}"
-
-
-def operands_helper(operands: bytes) -> str:
-    """Name of the helper (operands.., ordinal, size) that pushes a frame and stores its operands."""
-    return f"{PREFIX}o{operands.hex()}"
-
-
-def locals_helper(types: bytes) -> str:
-    """Name of the helper (locals..) that stores the first locals of the frame just pushed."""
-    return f"{PREFIX}l{types.hex()}"

@@ -37,20 +37,21 @@ class Helper:
 I = bytes((I32,))  # noqa: E741
 
 
-def push(target: Target) -> Helper:
-    """(size, site): begin a frame at the frame pointer: write its header, move the pointer behind it, make room.
+def push(target: Target, headroom: int) -> Helper:
+    """(size, site): write the header of the frame at the frame pointer, move the pointer behind it, make room.
 
-    Leaves the frame's address in the global ``wasnap.frame``.
+    Leaves the frame's address in the global ``wasnap.frame``. Afterwards ``headroom`` more bytes may be stored.
     """
     size_pages = b"\x3f" + uleb(target.control)
     grow = b"\x40" + uleb(target.control)
-    room = target.get_fp + local_get(0) + b"\x6a" + i32_const(65535) + b"\x6a" + i32_const(16) + b"\x76"
+    room = target.get_fp + local_get(0) + b"\x6a" + i32_const(65535 + headroom) + b"\x6a" + i32_const(16) + b"\x76"
     code = b"".join(
         (
-            room, size_pages, b"\x4f", b"\x04\x40",  # (fp + size + 65535) >> 16 >= pages (unsigned)
-            local_get(0), i32_const(16), b"\x76", i32_const(GROW_PAGES), b"\x6a", grow,
+            room, size_pages, b"\x4f", b"\x04\x40",  # (fp + size + headroom + 65535) >> 16 >= pages (unsigned)
+            local_get(0), i32_const(16), b"\x76", i32_const(GROW_PAGES + (headroom >> 16)), b"\x6a", grow,
             i32_const(-1), b"\x46", b"\x04\x40\x00\x0b",
             b"\x0b",
+            i32_const(1), target.set_stop,
             target.get_fp, target.set_frame,
             target.get_frame, local_get(1), target.memarg(b"\x36", 0),
             target.get_frame, local_get(0), target.memarg(b"\x36", 4),
@@ -82,45 +83,20 @@ def spill(target: Target, operands: bytes, types: bytes) -> Helper:
     return Helper(FuncType(operands + I + types, b""), b"", b"".join(out) + b"\x0b")
 
 
-def push_operands(target: Target, operands: bytes) -> Helper:
-    """(operands.., ordinal, size): push a frame and store the operands at its end."""
-    n = len(operands)
-    total = sum(SIZE_OF[t] for t in operands)
-    out = [local_get(n + 1) + local_get(n) + call(target.helper("wasnap.push"))]
-    if operands:
-        out.append(target.get_frame + local_get(n + 1) + b"\x6a" + i32_const(total) + b"\x6b" + local_set(n))
-    offset = 0
-    for i, t in enumerate(operands):
-        out.append(target.store(t, local_get(n), local_get(i), offset))
-        offset += SIZE_OF[t]
-    return Helper(FuncType(operands + I + I, b""), b"", b"".join(out) + b"\x0b")
-
-
-def store_locals(target: Target, types: bytes) -> Helper:
-    """(locals..): store the first locals of the frame just pushed."""
-    out = []
-    offset = FRAME_HEADER
-    for i, t in enumerate(types):
-        out.append(target.store(t, target.get_frame, local_get(i), offset))
-        offset += SIZE_OF[t]
-    return Helper(FuncType(types, b""), b"", b"".join(out) + b"\x0b")
-
-
 def by_name(target: Target, name: str) -> Helper:
-    """The helper that a name of ``emit.spill_helper`` and its like asks for."""
-    kind, _, rest = name.removeprefix(PREFIX).partition("_")
-    if kind[0] == "s":
-        return spill(target, bytes.fromhex(kind[1:]), bytes.fromhex(rest))
-    make = push_operands if kind[0] == "o" else store_locals
-    return make(target, bytes.fromhex(kind[1:]))
+    """The helper that a name of ``emit.spill_helper`` asks for."""
+    return spill(target, *_spilled(name))
 
 
 def type_by_name(name: str) -> FuncType:
     """The type of that helper."""
-    kind, _, rest = name.removeprefix(PREFIX).partition("_")
-    types = bytes.fromhex(kind[1:])
-    behind = {"s": I + bytes.fromhex(rest), "o": I + I, "l": b""}[kind[0]]
-    return FuncType(types + behind, b"")
+    operands, types = _spilled(name)
+    return FuncType(operands + I + types, b"")
+
+
+def _spilled(name: str) -> tuple[bytes, bytes]:
+    operands, _, types = name.removeprefix(PREFIX + "s").partition("_")
+    return bytes.fromhex(operands), bytes.fromhex(types)
 
 
 def tick(target: Target) -> Helper:

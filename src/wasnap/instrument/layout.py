@@ -22,22 +22,25 @@ from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.scan import TAIL, Frame, FunctionScan, SiteScan
 
+SMALL_SET_MAX = 14
+"""Locals that one helper takes as parameters."""
+
 _SEARCH_MAX = 300
 """How many smaller sets are tried as parents: bounds the time for functions with thousands of sets."""
 
 
 @dataclass(slots=True)
 class Node:
-    """One set of locals: ``delta`` lists (local, offset) of those that the parent does not store."""
+    """One set of locals: ``slots`` lists (local, offset) of all, ``delta`` of those that the parent does not store.
+
+    ``size``: bytes of the header and the locals.
+    """
 
     mask: int
     parent: Node | None
+    slots: list[tuple[int, int]]
     delta: list[tuple[int, int]]
     size: int
-
-    def slots(self) -> list[tuple[int, int]]:
-        """(local, offset) of all locals of the set."""
-        return ([] if self.parent is None else self.parent.slots()) + self.delta
 
 
 @dataclass(slots=True)
@@ -83,8 +86,9 @@ def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
     chosen: list[tuple[int, SiteScan, int]] = []
     guarded: list[SiteScan] = []
     carried: dict[int, int] = {}
+    all_saveable = not any(graph.blocked(scan, site) for site in scan.sites)
     for ordinal, site in enumerate(scan.sites):
-        if not graph.calls_suspending(site):
+        if not graph.calls_suspending(site) or (all_saveable and graph.is_covered(site)):
             continue
         if graph.blocked(scan, site):
             if graph.guards(scan, site):
@@ -131,13 +135,12 @@ def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
     nodes: dict[int, Node] = {}
     for i, mask in enumerate(ordered):
         parent: Node | None = None
-        count = mask.bit_count()
         for j in range(i - 1, max(-1, i - 1 - _SEARCH_MAX), -1):
+            if ordered[j].bit_count() <= SMALL_SET_MAX or mask.bit_count() <= SMALL_SET_MAX:
+                break  # small sets are stored by helpers, as a whole
             candidate = ordered[j]
             if candidate & ~mask == 0:
-                # A local that a helper stores costs 2 bytes of code, one stored in line 8.
-                if 8 * (count - candidate.bit_count()) + 4 < 2 * count:
-                    parent = nodes[candidate]
+                parent = nodes[candidate]
                 break
         size = FRAME_HEADER if parent is None else parent.size
         rest = mask if parent is None else mask & ~parent.mask
@@ -150,5 +153,6 @@ def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
         for local in locals_:
             delta.append((local, size))
             size += SIZE_OF[types[local]]
-        nodes[mask] = Node(mask, parent, delta, size)
+        slots = delta if parent is None else parent.slots + delta
+        nodes[mask] = Node(mask, parent, slots, delta, size)
     return nodes

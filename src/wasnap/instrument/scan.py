@@ -94,7 +94,19 @@ class Frame:
 class SiteScan:
     """A potential site, before it is known whether it becomes one."""
 
-    __slots__ = ("callee", "depth", "frame", "kind", "live", "node", "operands", "pos", "results", "start")
+    __slots__ = (
+        "callee",
+        "cover",
+        "depth",
+        "frame",
+        "kind",
+        "live",
+        "node",
+        "operands",
+        "pos",
+        "results",
+        "start",
+    )
 
     def __init__(
         self, kind: int, start: int, pos: int, callee: int, operands: bytes, results: bytes, depth: int,
@@ -110,6 +122,9 @@ class SiteScan:
         self.frame = frame  # innermost open block
         self.node = node  # live-out of this flow node is live here
         self.live = 0  # bit set of locals, set by liveness
+        # Of a loop: if each way around passes a call, the functions called there (defined or imported ones): where all
+        # of them may suspend, the polls behind those calls serve and the header needs none.
+        self.cover: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -675,6 +690,8 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
     assert p == n, "the module was not validated"
     if sites:
         _liveness(sites, gens, kills, succs, order, bool(loops))
+        if loops:
+            _cover_loops(sites, succs)
     return result
 
 
@@ -711,3 +728,48 @@ def _liveness(
             for s in succs[site.node]:
                 out |= live[s]
             site.live = out
+
+
+_COVER_SEARCH_MAX = 500
+"""Flow nodes that are looked at for one loop before it is simply polled."""
+
+
+def _cover_loops(sites: list[SiteScan], succs: list[list[int]]) -> None:
+    """Find the loops of which every iteration passes a poll anyway: behind a call, or at an inner loop's header.
+
+    Inner loops come first.  One that may itself go without a poll does not count as one for those around it.
+    A call that throws skips the poll behind it: its handlers' ways are followed.
+    """
+    calls = {s.node: s.callee for s in sites if s.kind == CALL}
+    polled: set[int] = set()  # nodes before the headers of loops that will be polled
+    for site in reversed(sites):
+        if site.kind != LOOP:
+            continue
+        header = succs[site.node][0]
+        seen = {header}
+        work = [header]
+        called: set[int] = set()
+        covered = True
+        while work:
+            v = work.pop()
+            if v in polled:
+                continue
+            following = succs[v]
+            callee = calls.get(v)
+            if callee is not None:
+                called.add(callee)
+                following = following[1:]
+            for w in following:
+                if w == header:
+                    covered = False
+                elif w not in seen:
+                    seen.add(w)
+                    work.append(w)
+            if not covered or len(seen) > _COVER_SEARCH_MAX:
+                covered = False
+                break
+        if covered:
+            called.discard(INDIRECT)
+            site.cover = tuple(sorted(called))
+        else:
+            polled.add(site.node)

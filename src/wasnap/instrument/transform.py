@@ -197,6 +197,7 @@ class Transform:
             type_index=self.type_index,
         )
         dispatched: set[int] = set()
+        largest = 0
         n = facts.n_imported
         for i, s in enumerate(self.analysis.scans):
             if s.sites:
@@ -206,12 +207,13 @@ class Transform:
                         if site.callee != INDIRECT and site.callee >= n:
                             dispatched.add(site.callee)
                 if plan.sites or plan.guarded or s.drops:
+                    largest = max([largest, *(p.group.size for p in plan.sites)])
                     module.code[i] = self._body(plan, self.old.code[i], self.analysis.site_bases[i])
             elif s.drops:
                 plan = FunctionPlan(s, s.locals, [], [])
                 module.code[i] = self._body(plan, self.old.code[i], 0)
         info = self._describe(sorted(dispatched))
-        self._append_all(info)
+        self._append_all(info, largest)
         return Instrumented(encode(module), info)
 
     def _has_exceptions(self) -> bool:
@@ -235,7 +237,7 @@ class Transform:
             for p in plan.sites:
                 groups.setdefault(id(p.group), p.group)
                 copied |= p.group.node.mask
-            cold = ColdCode(target, list(groups.values()), plan.types)
+            cold = ColdCode(target, list(groups.values()), plan.types, scratch)
             for p in plan.sites:
                 site = p.scan
                 poll = target.poll(p, cold.label(p.group, site.depth))
@@ -304,11 +306,12 @@ class Transform:
             segment_helpers=segment_helper_names(sorted(facts.dropped), sorted(facts.initialised)),
         )
 
-    def _append_all(self, info: ProgramInfo) -> None:
+    def _append_all(self, info: ProgramInfo, largest_frame: int) -> None:
         """Add the memory, the global, the tables, the helpers and the exports."""
         module, facts, target = self.module, self.facts, self.target
         tags = [self.old.types[t] for t in self.old.tag_space()]
-        pages = info.frames_base // 65536 + 2
+        headroom = largest_frame + 4096
+        pages = (info.frames_base + headroom) // 65536 + 2
 
         exports: list[Export] = []
         for i in range(len(facts.table_elements)):
@@ -323,7 +326,8 @@ class Transform:
         exports.append(Export(abi.FRAME_POINTER, GLOBAL, len(facts.globals)))
         module.memories.append(MemoryType(Limits(pages, abi.CONTROL_PAGES_MAX)))
         exports.append(Export(abi.FRAME, GLOBAL, len(facts.globals) + 1))
-        for start in (info.frames_base, 0):
+        exports.append(Export(abi.STOP, GLOBAL, len(facts.globals) + 2))
+        for start in (info.frames_base, 0, 0):
             module.globals.append(Global(GlobalType(I32, True), i32_const(start) + b"\x0b"))
 
         refs = len(facts.table_elements)
@@ -342,15 +346,17 @@ class Transform:
             exports.append(Export(abi.START, FUNC, module.start))
             module.start = None
 
-        self._write_helpers(info, tags, refs)
+        self._write_helpers(info, tags, refs, headroom)
         for name, index in self._helper_names.items():
             exports.append(Export(name, FUNC, index))
         module.exports += exports
 
-    def _write_helpers(self, info: ProgramInfo, tags: list[FuncType], refs: int) -> None:
+    def _write_helpers(
+        self, info: ProgramInfo, tags: list[FuncType], refs: int, headroom: int
+    ) -> None:
         target = self.target
         written: dict[str, helpers.Helper] = {
-            abi.PUSH: helpers.push(target),
+            abi.PUSH: helpers.push(target, headroom),
             abi.SEAL: helpers.seal(target),
             abi.SAVE: helpers.save_globals(target, self.slots),
             abi.LOAD: helpers.load_globals(target, self.slots, self.flags),

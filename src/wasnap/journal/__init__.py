@@ -24,6 +24,7 @@ from wasnap.journal.layout import PAGE_SIZE
 from wasnap.journal.records import (
     BeginRecord,
     Directory,
+    Entry,
     Frame,
     HostRecord,
     PendingCall,
@@ -42,6 +43,7 @@ __all__ = [
     "Damaged",
     "Directory",
     "Durability",
+    "Entry",
     "Extent",
     "Frame",
     "HostRecord",

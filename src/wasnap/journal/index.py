@@ -7,7 +7,7 @@ Everything starts from the COMMIT records: what a COMMIT does not prove does not
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -151,6 +151,18 @@ def build(storage: Storage, found: Scan) -> Index:
     return index
 
 
+def headers_crc(headers: Iterable[RecordHeader]) -> int:
+    """What a COMMIT says about the records before it: the crc of bytes 0 to 59 of their headers.
+
+    The last 4 bytes are left out because they are the crc of the rest: the crc of bytes followed by
+    their own crc is the same for all bytes, and would prove nothing.
+    """
+    crc = 0
+    for header in headers:
+        crc = zlib.crc32(RECORD_HEADER.pack(*header)[:60], crc)
+    return crc
+
+
 def _add(
     index: Index, storage: Storage, header: RecordHeader, commit: Commit, group: list[RecordHeader]
 ) -> None:
@@ -187,9 +199,7 @@ def _add(
 
 def _proved(storage: Storage, commit: Commit, group: list[RecordHeader]) -> BeginRecord:
     """The BEGIN record of a snapshot whose headers are those that were committed."""
-    crc = 0
-    for record in group:
-        crc = zlib.crc32(storage.read(record.position, 64), crc)
+    crc = headers_crc(group)
     if (
         len(group) != commit.records
         or not group
@@ -232,7 +242,8 @@ def _state(storage: Storage, records: list[RecordHeader]) -> tuple[str, str, int
 
 
 def _unclaimed(index: Index, storage: Storage, found: Scan, claimed: set[int]) -> None:
-    """Reports each BEGIN before the tail that no COMMIT claims; their numbers stay taken."""
+    """Reports each BEGIN before the tail that no COMMIT claims. (A later COMMIT, with a higher
+    number, stands before the tail too, so that theirs is not given again.)"""
     reported = {damaged.id for damaged in index.damaged} | set(index.entries)
     for record in found.records:
         if record.kind != Kind.BEGIN or record.position in claimed or record.position >= index.kept:
@@ -241,7 +252,6 @@ def _unclaimed(index: Index, storage: Storage, found: Scan, claimed: set[int]) -
             begin = decode(read_checked(storage, record), BeginRecord)
         except JournalError:
             continue  # nothing of it is left but the gap; a COMMIT that names it has reported it
-        index.next_id = max(index.next_id, begin.id + 1)
         if begin.id not in reported:
             reason = "its COMMIT record is damaged"
             index.damaged.append(Damaged(begin.id, record.position, reason))

@@ -251,6 +251,9 @@ class Journal:
         JournalError if the parent cannot be used, JournalWriteFailed.
         """
         assert self._log is not None, "opened for reading"
+        if self._log.end != self._index.kept:  # an exception came between a commit and its entry
+            self._found = scan(self._storage, str(self.path))
+            self._index = build(self._storage, self._found)
         index = self._index
         if parent is not None:
             index.entry(parent)

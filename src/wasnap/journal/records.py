@@ -76,6 +76,13 @@ class PendingCall(msgspec.Struct, kw_only=True):
     progress: dict[str, Any] | None = None
 
 
+class Entry(msgspec.Struct, kw_only=True):
+    """An export that a guest thread runs. ``args``: raw values, unsigned."""
+
+    export: str
+    args: list[int] = []
+
+
 class StackRecord(Record, kw_only=True):
     """The call stack of one guest thread: raw control memory, and the same frames for people
     (innermost first).
@@ -83,24 +90,23 @@ class StackRecord(Record, kw_only=True):
 
     kind: ClassVar[Kind] = Kind.STACK
     transform: int
-    static: bytes
+    data: bytes
     frames_base: int
-    frames_data: bytes
     fp: int
     frames: list[Frame] = []
     names: dict[int, str] = {}
     pending: PendingCall | None = None
+    entries: list[Entry] = []
     entry: int = 0
     thread: int = 0
 
 
 class TablesRecord(Record, kw_only=True):
-    """Table index to the function index in each element, -1 for null. Only tables that the code
-    can change.
-    """
+    """Table name to the function index in each element, -1 for null; of one guest thread."""
 
     kind: ClassVar[Kind] = Kind.TABLES
-    tables: dict[int, list[int]]
+    tables: dict[str, list[int]]
+    thread: int = 0
 
 
 class HostRecord(Record, kw_only=True):

@@ -155,7 +155,7 @@ def _resynchronise(
             if at % ALIGNMENT == 0:
                 candidate = data[at : at + ALIGNMENT]
                 header = record_header(candidate, journal, position + at, sequence)
-                if header is not None and header.end <= size:
+                if header is not None:
                     return header
             at = data.find(RECORD_MAGIC, at + 1)
         if len(data) < CHUNK:

@@ -68,8 +68,10 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
             f"{traits}memory {memory['index']}: {total}, {stored} of it not zero,"
             f" in {memory['extents']} extents"
         )
-    for index, elements in view["tables"].items():
-        yield f"table {index}: {len(elements)} elements, {elements.count(-1)} null"
+    for table in view["tables"]:
+        elements = table["elements"]
+        name = printable(table["table"])
+        yield f"table {name}: {len(elements)} elements, {elements.count(-1)} null"
     if view["host"]:
         yield "host"
         yield from value_lines(view["host"], "  ")

@@ -56,7 +56,7 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
         "problems": problems,
         "stacks": [],
         "memories": [],
-        "tables": {},
+        "tables": [],
         "host": {},
     }
     view |= next((_snapshot(info) for info in journal.snapshots if info.id == snapshot), {})
@@ -86,7 +86,11 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
             if header.kind == Kind.STACK:
                 view["stacks"].append(_stack(decode(payload, StackRecord)))
             elif header.kind == Kind.TABLES:
-                view["tables"] = plain(decode(payload, TablesRecord).tables)
+                record = decode(payload, TablesRecord)
+                view["tables"] += [
+                    {"thread": record.thread, "table": name, "elements": elements}
+                    for name, elements in record.tables.items()
+                ]
             elif header.kind == Kind.HOST:
                 view["host"] = plain(decode(payload, HostRecord).state)
         except JournalError as error:
@@ -121,7 +125,7 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
 def _stack(stack: StackRecord) -> dict[str, Any]:
     return {
         "thread": stack.thread,
-        "bytes": len(stack.frames_data),
+        "bytes": len(stack.data),
         "pending": plain(stack.pending),
         "frames": [
             {

@@ -1,11 +1,10 @@
-"""Appends records and snapshots. The order of writes is that of "Writing" in
-docs/journal-format.md.
+"""Appends records and snapshots, in the order of "Writing" in docs/journal-format.md.
 
 ``Log`` knows where the next record goes and puts it there; ``SnapshotWriter`` is one snapshot
 from BEGIN to COMMIT. A write that fails takes the whole snapshot back: the file ends again with
-the last commit, as if nothing had been tried. Invariant: outside ``SnapshotWriter`` the file ends
-at ``Log.end``, unless ``Log.torn`` says that the truncation failed too; then the next snapshot
-starts by trying it again.
+the last commit, as if nothing had been tried. Invariant: the file ends at ``Log.end`` unless
+``Log.torn`` is set: while a snapshot is written, and after that if it could not be taken back
+either. The next snapshot then starts by trying that again.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal.batches import Pages, Piece, batches
-from wasnap.journal.index import Entry, SnapshotInfo
+from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
@@ -84,11 +83,11 @@ class Log:
     def settle(self) -> None:
         """All that has been appended is kept from now on."""
         self.end = self.position
+        self.torn = False
 
     def take_back(self) -> None:
-        """Removes what was appended since ``settle``; remembers in ``torn`` if that fails."""
+        """Removes what was appended since ``settle``; ``torn`` stays set if that fails."""
         self.position = self.end
-        self.torn = True
         self.storage.truncate(self.end)
         self.torn = False
 
@@ -122,6 +121,7 @@ class SnapshotWriter:
         try:
             if log.torn:
                 log.take_back()
+            log.torn = True
             self._append(Kind.BEGIN, [encode(begin)])
         except OSError as error:
             raise self._failed(error) from error
@@ -165,12 +165,15 @@ class SnapshotWriter:
         """Makes the snapshot exist; returns its id."""
         assert self._open
         log, begin = self._log, self._begin
-        crc = 0
-        for header in self._headers:
-            crc = zlib.crc32(RECORD_HEADER.pack(*header), crc)
         first = self._headers[0].position
         payload = COMMIT.pack(
-            begin.id, begin.parent or 0, first, self._previous, len(self._headers), crc, bytes(24)
+            begin.id,
+            begin.parent or 0,
+            first,
+            self._previous,
+            len(self._headers),
+            headers_crc(self._headers),
+            bytes(24),
         )
         try:
             log.sync()

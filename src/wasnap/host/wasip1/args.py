@@ -1,6 +1,6 @@
 """args_* and environ_*: NUL-terminated strings in one buffer, and pointers to them.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#args_get
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """clock_*: time in nanoseconds.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#clock_res_get
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ if a pointer leaves the memory, and with what the operating system says; the com
 particular. On directories, functions that are about file contents give BADF, on pipes and terminals
 those that need a position SPIPE.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#fd_advise
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations
@@ -203,10 +203,9 @@ class Fd:
         self._descriptors.get(fd, r.FD_READDIR)
         entries = directory.entries(cookie)
         out = bytearray()
-        following = cookie
-        for name, inode, mode in entries[cookie:]:
-            following += 1
-            out += layout.dirent(following, inode, name, mode)
+        for i in range(cookie, len(entries)):
+            name, inode, mode = entries[i]
+            out += layout.dirent(i + 1, inode, name, mode)
             if len(out) >= buf_len:
                 break
         used = min(len(out), buf_len)

@@ -6,7 +6,7 @@ is absolute or leads out of the directory, INVAL if there is a NUL in it, NOENT 
 if it changes a read-only mapping, and with what the operating system says; the comments name what
 is particular. Paths are bytes (a file's name need not be UTF-8).
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#path_create_directory
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations

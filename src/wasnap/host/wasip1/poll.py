@@ -3,7 +3,7 @@
 The moment the wait began is the call's progress, in the guest's monotonic time, which stands still
 while the guest is not there: after a stop or a resume the wait goes on with what was left of it.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#poll_oneoff
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations

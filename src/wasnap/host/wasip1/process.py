@@ -1,6 +1,6 @@
 """proc_*, sched_yield and random_get: the small ones.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#proc_exit
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 None can be there unless this process got one as a standard stream: preview1 cannot make one.
 Every function fails with BADF if fd is not open, and NOTSOCK if it is not a socket.
 
-https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#sock_accept
+Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
 
 from __future__ import annotations
