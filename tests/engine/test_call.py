@@ -16,12 +16,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from wasnap.instrument import abi
 
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
 from wasnap.host.protocol import Stop
+from wasnap.instrument import abi
 
 SECOND = 1_000_000_000
 

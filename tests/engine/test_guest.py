@@ -54,7 +54,6 @@ def stopper(guests: list[Guest]) -> HostFunction:
 
 def test_runs_to_its_end() -> None:
     with Guest(load(FIB), functions()) as guest:
-        assert guest.phase is Phase.NEW
         guest.start("fib", (20,))
         assert guest.wait(20) == Finished((6765,))
         assert guest.phase is Phase.DONE
@@ -82,6 +81,22 @@ def test_an_endless_loop_stops_and_goes_on() -> None:
             assert guest.wait(20) == Stopped()
             assert [frame.size > 0 for frame in guest.frames()] == [True]
             guest.proceed()
+
+
+def test_recursion_without_any_loop_stops() -> None:
+    """Only call sites can notice the stop, and it comes from outside."""
+    begun = threading.Event()
+    fib = FIB.removeprefix("(module").rstrip()[:-1]
+    text = f"""(module (import "h" "begun" (func $begun)) {fib}
+      (func (export "run") (result i32) (call $begun) (call $fib (i32.const 48))))"""
+    with Guest(load(text), functions(host("begun", "->", lambda c: begun.set()))) as guest:
+        guest.start("run")
+        assert begun.wait(20)
+        guest.stop()
+        assert guest.wait(20) == Stopped()
+        guest.proceed()
+        guest.stop()
+        assert guest.wait(20) == Stopped()
 
 
 @pytest.mark.parametrize("every", [1, 2, 7, 100])

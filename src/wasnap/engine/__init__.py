@@ -8,6 +8,7 @@ code.py      validate; Program: bytes -> code that can run; continuations
 memory.py    guest memory for the host, and its way back from a snapshot
 changes.py   which pages of it changed since the last snapshot
 control.py   the words by which host and instrumented code talk
+cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
 imports.py   what a guest imports: host functions, and memories, tables, globals made for it

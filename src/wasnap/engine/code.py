@@ -4,8 +4,8 @@ A cache hit needs no decoding, no instrumentation and no compilation; only when 
 wanted that is not cached either is the original decoded.
 
 The key of an entry: the module's SHA-256, the engine's version and configuration, the transform's
-version, and whether safepoints are counted. The entry of a continuation is the program's with the
-site's number.
+version and source, and whether safepoints are counted. The entry of a continuation is the program's
+with the site's number.
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ import hashlib
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import wasmtime
 from wasmtime import _ffi as ffi
+
+import wasnap.instrument
+from wasnap.engine import config, native
+from wasnap.engine.cache import Cache
+from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
 from wasnap.instrument import TRANSFORM_VERSION, Continuations, ProgramInfo, Site, instrument
 from wasnap.wasm.decode import decode
 from wasnap.wasm.module import Module
 from wasnap.wasm.types import MemoryType
 
-from wasnap.engine import config, native
-from wasnap.engine.cache import Cache
-from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
-
 T = TypeVar("T")
+HOT = "wasnap"
+"""The module name under which continuations import what is not the guest's."""
+_RESUME = "wasnap.resume."
 
 _OFFSET = re.compile(r" *\(at offset 0x([0-9a-f]+)\)")
 _FEATURE = re.compile(r"not enabled|not supported|unsupported|without the .* feature|disabled")
@@ -91,11 +98,29 @@ class Sites(Protocol):
 
 
 class Continuation(NamedTuple):
-    """The compiled rest of one function after one site."""
+    """The compiled rest of one function after one site.
+
+    It may import ``wasnap.resume.<n>``, the continuation of another site (say, of the header of the
+    loop around its own) that it hands over to: ``successors``. There is no cycle in these.
+    """
 
     site: Site
     module: wasmtime.Module
     imports: list[native.ImportEntry]
+    successors: frozenset[int]
+
+    @classmethod
+    def of(cls, site: Site, module: wasmtime.Module) -> Continuation:
+        imports = native.imports(module)
+        named = (successor(entry) for entry in imports)
+        return cls(site, module, imports, frozenset(n for n in named if n is not None))
+
+
+def successor(entry: native.ImportEntry) -> int | None:
+    """The site whose continuation is imported here, or None if it is something else."""
+    if entry.module != HOT or not entry.name.startswith(_RESUME):
+        return None
+    return int(entry.name.removeprefix(_RESUME))
 
 
 class Program:
@@ -152,29 +177,40 @@ class Program:
         return cls(compiled, info, sites, cache, key)
 
     def continuations(self, numbers: Iterable[int]) -> dict[int, Continuation]:
-        """The continuations of these sites; those missing are compiled, several at a time."""
+        """The continuations of these sites, and of those they hand over to, by site.
+
+        Those missing are compiled, several at a time.
+        """
+        found: dict[int, Continuation] = {}
         wanted = set(numbers)
         with self._lock:
-            missing = [n for n in wanted if n not in self._continuations]
-            todo = []
-            for n in missing:
-                found = _from_cache(self._cache, self._site_key(n), Site)
-                if found is None:
-                    todo.append(n)
-                else:
-                    self._continuations[n] = Continuation(*found, native.imports(found[1]))
-            if todo:
-                if self._sites is None:
-                    self._sites = self._make_sites()
-                sites = self._sites
-                # Sites is for one thread; compiling is not, and does not hold the interpreter.
-                with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
-                    compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
-                    for n, module in zip(todo, compiled, strict=True):
-                        site = sites.site(n)
-                        _store(self._cache, self._site_key(n), module, site)
-                        self._continuations[n] = Continuation(site, module, native.imports(module))
-            return {n: self._continuations[n] for n in wanted}
+            while wanted:
+                self._load_continuations(wanted)
+                found.update((n, self._continuations[n]) for n in wanted)
+                wanted = {n for c in found.values() for n in c.successors} - found.keys()
+        return found
+
+    def _load_continuations(self, wanted: set[int]) -> None:
+        """Have these in ``_continuations``."""
+        todo = []
+        for n in wanted - self._continuations.keys():
+            cached = _from_cache(self._cache, self._site_key(n), Site)
+            if cached is None:
+                todo.append(n)
+            else:
+                self._continuations[n] = Continuation.of(*cached)
+        if not todo:
+            return
+        if self._sites is None:
+            self._sites = self._make_sites()
+        sites = self._sites
+        # Sites is for one thread; compiling is not, and does not hold the interpreter.
+        with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
+            compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
+            for n, module in zip(todo, compiled, strict=True):
+                site = sites.site(n)
+                _store(self._cache, self._site_key(n), module, site)
+                self._continuations[n] = Continuation.of(site, module)
 
     def site(self, n: int) -> Site:
         """The facts of site ``n``; nothing is compiled for it."""
@@ -193,8 +229,22 @@ class Program:
 def cache_key(module: bytes, counted: bool) -> str:
     """What an entry of the code cache is found by."""
     digest = hashlib.sha256(module).hexdigest()
-    text = f"{digest} {config.fingerprint()} transform={TRANSFORM_VERSION} counted={int(counted)}"
+    transform = f"{TRANSFORM_VERSION}.{_transform_source():08x}"
+    text = f"{digest} {config.fingerprint()} transform={transform} counted={int(counted)}"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _transform_source() -> int:
+    """CRC-32 of the transform's source (0.3 ms).
+
+    A program may stand in the cache while its continuations are still to be made: by the same
+    transform, even where it was edited and its version not raised.
+    """
+    crc = 0
+    for path in sorted(Path(wasnap.instrument.__file__).parent.glob("*.py")):
+        crc = zlib.crc32(path.read_bytes(), crc)
+    return crc
 
 
 def compile_module(wasm: bytes) -> wasmtime.Module:

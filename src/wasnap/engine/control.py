@@ -8,34 +8,41 @@ Layout (little-endian; docs/architecture.md, "Control memory"):
 | 4 | 4 | no-stop depth: above 0 nothing may suspend |
 | 8 | 8 | countdown: the n-th safepoint from now stops; 0: never |
 | 16 | | static area and frames: ``stack.py`` |
+
+Loop headers look at the stop word in memory (an atomic load, which the compiler keeps in the loop),
+call sites at the global ``wasnap.stop``: asking for a stop writes both.
 """
 
 from __future__ import annotations
 
 import ctypes
 
-from wasnap.instrument import abi
-
 from wasnap.engine.memory import GuestMemory
+from wasnap.instrument import abi
 
 
 class Control:
-    """The header's words, read and written in place; any thread may set the stop word."""
+    """The header's words, read and written in place; any thread may ask for a stop.
 
-    def __init__(self, memory: GuestMemory) -> None:
+    ``cell``: where ``wasnap.stop`` lies (``cell.find_i32``), None for a module without it.
+    """
+
+    def __init__(self, memory: GuestMemory, cell: ctypes.c_uint32 | None = None) -> None:
         self.memory = memory
+        self._cell = ctypes.c_uint32() if cell is None else cell
         self._stop = ctypes.c_uint32.from_address(memory.address + abi.STOP_WORD)
         self._depth = ctypes.c_uint32.from_address(memory.address + abi.NO_STOP_DEPTH)
         self._countdown = ctypes.c_uint64.from_address(memory.address + abi.COUNTDOWN)
 
     @property
     def stop(self) -> bool:
-        """The stop word."""
+        """The stop word, in both its places."""
         return self._stop.value != 0
 
     @stop.setter
     def stop(self, value: bool) -> None:
         self._stop.value = 1 if value else 0
+        self._cell.value = 1 if value else 0
 
     @property
     def depth(self) -> int:

@@ -19,7 +19,6 @@ from functools import cache
 from typing import Any
 
 from wasmtime import _ffi as ffi
-from wasnap.wasm.types import F32, F64, I32, I64, VALUE_TYPE_NAMES, FuncType
 
 from wasnap.engine import native, values
 from wasnap.engine.call import GuestCall
@@ -27,6 +26,7 @@ from wasnap.engine.native import SPACE
 from wasnap.engine.state import PendingCall
 from wasnap.errors import UnknownImport, UnsupportedModule
 from wasnap.host.protocol import HostFunction, Progress, Stop, Suspended
+from wasnap.wasm.types import F32, F64, I32, I64, VALUE_TYPE_NAMES, FuncType
 
 # env, caller, slots -> trap. The fourth argument, the number of slots, is not needed.
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t)

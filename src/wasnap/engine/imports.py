@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasnap.instrument import ProgramInfo
-from wasnap.wasm.types import FuncType
 
 from wasnap.engine import native, tables
 from wasnap.engine.edge import Edge
 from wasnap.errors import UnknownImport
 from wasnap.host.protocol import HostFunction
+from wasnap.instrument import ProgramInfo
+from wasnap.wasm.types import FuncType
 
 
 class MemoryDefinition(NamedTuple):

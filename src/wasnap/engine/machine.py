@@ -16,10 +16,8 @@ from typing import NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasnap.instrument import abi
-from wasnap.wasm.types import FuncType
 
-from wasnap.engine import config, native, values
+from wasnap.engine import cell, config, native, values
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
@@ -42,6 +40,8 @@ from wasnap.engine.tables import Tables
 from wasnap.engine.traps import guest_trap
 from wasnap.errors import CannotResume, UnsupportedModule, UsageError
 from wasnap.host.protocol import Exit, Stop, Suspended
+from wasnap.instrument import abi
+from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
 
@@ -80,7 +80,7 @@ class Machine:
         self.memories = tuple(
             GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
         )
-        self.control = Control(GuestMemory(self._context, self._hot(abi.CONTROL)))
+        self.control = self._find_control()
         memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
         self.call.attach(memory, self.control)
         self._stack = Stack(
@@ -93,6 +93,14 @@ class Machine:
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
         self._to_load = False
+
+    def _find_control(self) -> Control:
+        memory = GuestMemory(self._context, self._hot(abi.CONTROL))
+        stop = native.export(self._context, self._instance, abi.STOP)
+        if stop is None:
+            return Control(memory)
+        save = self._callee(abi.SAVE).function
+        return Control(memory, cell.find_i32(self._context, stop, save))
 
     def _hot(self, name: str) -> native.Extern:
         extern = native.export(self._context, self._instance, name)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import wasmtime
 from wasmtime import _ffi as ffi
+
 from wasnap.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 from wasnap.engine.values import WIDTH

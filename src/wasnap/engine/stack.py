@@ -20,13 +20,12 @@ from struct import Struct
 from typing import NamedTuple
 
 from wasmtime import _ffi as ffi
-from wasnap.instrument import abi
-from wasnap.instrument.continuation import HOT
 
 from wasnap.engine import native, tables, values
-from wasnap.engine.code import Continuation, Program
+from wasnap.engine.code import HOT, Continuation, Program, successor
 from wasnap.engine.control import Control
 from wasnap.errors import CannotResume
+from wasnap.instrument import abi
 
 _HEADER = Struct("<II")
 _SLOTS_MIN = 64
@@ -111,10 +110,9 @@ class Stack:
 
     def prepare(self, frames: Sequence[Frame]) -> dict[int, Continuation]:
         """Have a continuation instantiated for each of the frames' sites; those by site."""
-        sites = {frame.site for frame in frames}
-        found = self._program.continuations(sites)
-        for number in sorted(sites - self._slot_of.keys()):
-            self._instantiate(number, found[number])
+        found = self._program.continuations({frame.site for frame in frames})
+        for number in found:
+            self._resume(number, found)
         return found
 
     def put_results(
@@ -136,20 +134,25 @@ class Stack:
         self.fp = inner
         return self._resume_of[frames[-1].site]
 
-    def _instantiate(self, number: int, continuation: Continuation) -> None:
+    def _resume(self, number: int, found: dict[int, Continuation]) -> native.Function:
+        """The function that goes on from a site; instantiated when first asked for."""
+        if number in self._resume_of:
+            return self._resume_of[number]
         externs = []
-        for entry in continuation.imports:
+        for entry in found[number].imports:
+            next_site = successor(entry)
             if entry.module != HOT:
-                externs.append(self._resolve(entry.module, entry.name))
+                extern = self._resolve(entry.module, entry.name)
+            elif next_site is not None:
+                extern = ffi.wasmtime_extern_t(native.KIND_FUNC)
+                extern.of.func = self._resume(next_site, found)
             elif entry.name == abi.SLOTS:
-                externs.append(
-                    ffi.wasmtime_extern_t(
-                        native.KIND_TABLE, ffi.wasmtime_extern_union(table=self._slots)
-                    )
-                )
+                extern = ffi.wasmtime_extern_t(native.KIND_TABLE)
+                extern.of.table = self._slots
             else:
-                externs.append(self._hot(entry.name))
-        instance = native.instantiate(self._context, continuation.module, externs)
+                extern = self._hot(entry.name)
+            externs.append(extern)
+        instance = native.instantiate(self._context, found[number].module, externs)
         extern = native.export(self._context, instance, abi.RESUME)
         assert extern is not None, "a continuation module exports resume"
         function = ffi.wasmtime_func_t.from_buffer_copy(extern.of.func)
@@ -160,3 +163,4 @@ class Stack:
         tables.set_element(self._context, self._slots, slot, tables.reference(function))
         self._slot_of[number] = slot
         self._resume_of[number] = function
+        return function

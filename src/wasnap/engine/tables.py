@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasnap.instrument import abi
 
 from wasnap.engine import native
 from wasnap.errors import CannotResume, Unsaveable
+from wasnap.instrument import abi
 
 NULL: Final = -1
 _FUNCREF: Final = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import wasmtime
 from wasmtime import TrapCode
-from wasnap.instrument import abi
 
 from wasnap.engine import native
 from wasnap.errors import GuestTrap
+from wasnap.instrument import abi
 
 MESSAGES: dict[TrapCode, str] = {
     TrapCode.STACK_OVERFLOW: "call stack exhausted",
