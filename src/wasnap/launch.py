@@ -92,7 +92,6 @@ def begin(
             for m in config.dirs
         ],
         counted=counted,
-        options={"entry": "_start"},
     )
     launch = Launch(data, name, config, start, create=journal)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:

@@ -181,7 +181,9 @@ class Process:
         host = Host(launch.config, self._clock, self._random)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         try:
-            guest = Guest(program, lambda module, name: host.function(module, name, types[module, name]))
+            guest = Guest(
+                program, lambda module, name: host.function(module, name, types[module, name])
+            )
         except BaseException:
             host.close()
             raise

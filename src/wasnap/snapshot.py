@@ -22,28 +22,21 @@ knows nothing of records, the journal nothing of the engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 from wasnap import engine, journal
-from wasnap.engine import Changes, EngineState, Entry, FileExtent, Guest, Program
+from wasnap.engine import Changes, EngineState, FileExtent, Guest, Program
 from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Host, HostState
-from wasnap.instrument import TRANSFORM_VERSION, abi
+from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
     PAGE_SIZE,
     HostRecord,
     Journal,
     Snapshot,
     StackRecord,
-    StartRecord,
     TablesRecord,
 )
 from wasnap.wasm.decode import decode
-
-_REFS_TABLE = -1
-"""In TABLES, the table of function references that live in frames."""
 
 
 @dataclass
@@ -89,8 +82,8 @@ def take(world: World, into: Journal, parent: int | None, trigger: str, label: s
     """
     state = world.guest.capture()
     stack = _stack_record(world, state)
-    tables = TablesRecord(tables={_table_index(n): values for n, values in state.tables.items()})
-    host = HostRecord(state=_builtins(world.host.capture()))
+    tables = TablesRecord(tables=state.tables)
+    host = HostRecord(state=world.host.capture().to_plain())
     with into.begin(parent, trigger, label=label) as writer:
         writer.record(stack)
         writer.record(tables)
@@ -117,8 +110,8 @@ def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
     stack = snapshot.record(StackRecord)
     check_transform(stack.transform, str(source.path))
     images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
-    state = _engine_state(world.program, source.start, snapshot, stack, images)
-    host = _host_state(snapshot.record(HostRecord))
+    state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
+    host = HostState.from_plain(snapshot.record(HostRecord).state)
     world.host.restore(host)
     world.guest.restore(state, images)
     for changes, image in zip(world.changes, images, strict=True):
@@ -138,14 +131,12 @@ def check_transform(version: int, where: str) -> None:
 
 
 def _stack_record(world: World, state: EngineState) -> StackRecord:
-    base = world.program.info.frames_base
     frames, names = world.describe(world.guest.frames())
     pending = state.pending
     return StackRecord(
         transform=TRANSFORM_VERSION,
-        static=state.stack[: base - abi.STATIC_AREA],
-        frames_base=base,
-        frames_data=state.stack[base - abi.STATIC_AREA :],
+        data=state.stack,
+        frames_base=world.program.info.frames_base,
         fp=state.fp,
         frames=frames,
         names=names,
@@ -157,48 +148,33 @@ def _stack_record(world: World, state: EngineState) -> StackRecord:
             args=list(pending.args),
             progress=pending.progress,
         ),
+        entries=[journal.Entry(export=e.export, args=list(e.args)) for e in state.entries],
         entry=state.entry,
     )
 
 
 def _engine_state(
     program: Program,
-    start: StartRecord,
-    snapshot: Snapshot,
     stack: StackRecord,
+    tables: TablesRecord,
     images: list[engine.MemoryImage],
 ) -> EngineState:
-    if stack.frames_base != program.info.frames_base:
+    if stack.frames_base != program.info.frames_base or stack.entry >= len(stack.entries):
         raise CannotResume("the snapshot's call stack is not one of this program's")
     pending = stack.pending
-    tables = snapshot.record(TablesRecord).tables
     return EngineState(
-        stack=stack.static + stack.frames_data,
+        stack=stack.data,
         fp=stack.fp,
         memories=tuple(image.size for image in images),
-        tables={_table_name(index): values for index, values in tables.items()},
+        tables=tables.tables,
         pending=None
         if pending is None
         else engine.PendingCall(
             pending.module, pending.name, tuple(pending.args), pending.progress or {}
         ),
-        entries=_entries(program, start),
+        entries=tuple(engine.Entry(e.export, tuple(e.args)) for e in stack.entries),
         entry=stack.entry,
     )
-
-
-def _entries(program: Program, start: StartRecord) -> tuple[Entry, ...]:
-    """What ``Guest.start`` runs one after the other."""
-    entry = Entry(str(start.options.get("entry", "_start")))
-    return (Entry(abi.START), entry) if program.info.has_start else (entry,)
-
-
-def _table_index(name: str) -> int:
-    return _REFS_TABLE if name == abi.REFS else int(name.removeprefix("wasnap.t"))
-
-
-def _table_name(index: int) -> str:
-    return abi.REFS if index == _REFS_TABLE else f"wasnap.t{index}"
 
 
 def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
@@ -209,18 +185,3 @@ def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
         if offset is not None
     ]
     return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents)
-
-
-# -- host <-> HOST ----------------------------------------------------------------------------
-
-
-def _builtins(state: HostState) -> dict[str, Any]:
-    built: dict[str, Any] = msgspec.to_builtins(state, builtin_types=(bytes,))
-    return built
-
-
-def _host_state(record: HostRecord) -> HostState:
-    try:
-        return msgspec.convert(record.state, HostState)
-    except msgspec.ValidationError as error:
-        raise JournalError(f"the HOST record does not follow its schema: {error}") from error

@@ -141,9 +141,14 @@ class Guest:
             return None
 
     def proceed(self, *, countdown: int = 0) -> None:
-        """Let a stopped (or restored) guest go on."""
+        """Let a stopped (or restored) guest go on.
+
+        ``countdown``: as for ``start``, not counting the safepoint where it stands.
+        """
         with self._lock:
             self._expect(Phase.STOPPED)
+            if countdown and self._machine.at_loop():
+                countdown += 1
             self._machine.control.stop = False
             self._machine.control.countdown = countdown
             self._wake.clear()

@@ -249,6 +249,12 @@ class Machine:
         """The call frames of a stopped guest, innermost first."""
         return self._stack.frames()
 
+    def at_loop(self) -> bool:
+        """Whether a stopped guest stands at a loop's header, where going on polls again at once."""
+        if self._edge.pending is not None or not (frames := self._stack.frames()):
+            return False
+        return self._program.site(frames[0].site).kind == "loop"
+
     def capture(self) -> EngineState:
         """A stopped guest, without the contents of its memories. Raises Unsaveable."""
         return EngineState(

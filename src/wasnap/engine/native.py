@@ -152,7 +152,7 @@ def _value_types(vec: Any) -> bytes:
 
 def global_value(context: Context, global_: Any) -> tuple[int, int]:
     """Type and raw value of a global; a reference has no value here: 0 if it is null, else 1."""
-    value = ffi.wasmtime_val_t()
+    value: Any = ffi.wasmtime_val_t()
     ffi.wasmtime_global_get(context, ctypes.byref(global_), ctypes.byref(value))
     try:
         if value.kind < len(_VALUE_TYPES):

@@ -1,2 +1,3 @@
 from typing import Any
-Difference=Guest=Run=differential=None  # type: Any
+
+Difference = Guest = Run = differential = None  # type: Any
