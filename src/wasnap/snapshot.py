@@ -122,7 +122,7 @@ def check_transform(version: int, where: str) -> None:
     """JournalError unless snapshots of this transform version can be restored here."""
     if version != TRANSFORM_VERSION:
         raise JournalError(
-            f"{where} was made by version {version} of the transform, and this has {TRANSFORM_VERSION}",
+            f"{where} is of version {version} of the transform, and this is {TRANSFORM_VERSION}",
             "resume it with the wasnap that made it",
         )
 

@@ -59,7 +59,7 @@ class Control:
         self._countdown.value = value
 
     def reset(self) -> None:
-        """As before the first run: nothing is asked for, and nothing stands in the way of a stop."""
+        """As before the first run: nothing is asked for, nothing stands in the way of a stop."""
         self._stop.value = 0
         self._depth.value = 0
         self._countdown.value = 0

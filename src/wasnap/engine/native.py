@@ -15,9 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from wasnap.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
-
 from wasnap.engine.values import WIDTH
+from wasnap.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 SPACE = (ctypes.c_char * (1 << 47)).from_address(0)
 
