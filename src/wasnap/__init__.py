@@ -30,12 +30,13 @@ from wasnap.errors import (
     UnsupportedModule,
     WasnapError,
 )
+from wasnap.version import VERSION
 
 if TYPE_CHECKING:
     from wasnap.host import Mapping
     from wasnap.process import Process, resume
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "CannotResume",

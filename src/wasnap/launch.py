@@ -28,6 +28,7 @@ from wasnap.host import HostConfig, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import Directory, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
+from wasnap.version import VERSION
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
@@ -80,7 +81,7 @@ def begin(
     data, name = _read(module, name)
     config = _with_name(config, name)
     start = StartRecord(
-        wasnap=_version(),
+        wasnap=VERSION,
         transform=TRANSFORM_VERSION,
         module_sha256=hashlib.sha256(data).digest(),
         module_name=name,
@@ -204,9 +205,3 @@ def _with_name(config: HostConfig, name: str) -> HostConfig:
 def _text(value: str) -> str:
     """Text for people; the bytes themselves are part of the host's state."""
     return os.fsencode(value).decode("utf-8", "replace")
-
-
-def _version() -> str:
-    from wasnap import __version__
-
-    return __version__

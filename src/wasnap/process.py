@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wasnap import snapshot as snapshots
@@ -55,6 +55,7 @@ class Process:
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
+    ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Process:
         random: Random | None = None,
         counted: Iterable[int] | None = None,
         name: str = "",
+        on_snapshot: Callable[[int], None] | None = None,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
         if journal is None and (wants_snapshots or stop_after_snapshot):
@@ -84,6 +86,7 @@ class Process:
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer)
         self._stop_after_snapshot = stop_after_snapshot
+        self._on_snapshot = on_snapshot
         self._module = module
         self._config = HostConfig(
             args=tuple(args),
@@ -108,6 +111,7 @@ class Process:
 
         self._lock = threading.RLock()  # a signal handler may come while its own thread holds it
         self._requests: deque[Request] = deque()
+        self._serving: deque[Request] = deque()
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
@@ -228,32 +232,36 @@ class Process:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
-        requests: list[Request] = []
         with self._lock:
             while self._requests:
-                requests.append(self._requests.popleft())
-        if not requests and self._countdown:
-            requests.append(Request("safepoint"))
+                self._serving.append(self._requests.popleft())
+        if not self._serving and self._countdown and self._journal is not None:
+            self._serving.append(Request("safepoint"))
         code: int | None = None
-        for i, request in enumerate(requests):
-            try:
-                taken = self._take(world, request)
-            except (WasnapError, OSError, MemoryError) as error:
-                self._tell(error)
-                request.fail(error)
-            except BaseException as error:
-                for unserved in requests[i:]:
-                    unserved.fail(error)
-                raise
-            else:
-                request.serve(taken)
+        while self._serving:
+            request = self._serving[0]
+            if self._serve(world, request):
                 if request.then is not None:
                     code = request.then
                 elif self._stop_after_snapshot and code is None:
                     code = 0
+            self._serving.popleft()
         if code is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         return code
+
+    def _serve(self, world: World, request: Request) -> bool:
+        """Whether there is a snapshot. If not, the program goes on all the same."""
+        try:
+            taken = self._take(world, request)
+        except (WasnapError, OSError, MemoryError) as error:
+            self._tell(error)
+            request.fail(error)
+            return False
+        if self._on_snapshot is not None:
+            self._on_snapshot(taken)
+        request.serve(taken)
+        return True
 
     def _take(self, world: World, request: Request) -> int:
         assert self._journal is not None
@@ -276,8 +284,9 @@ class Process:
         with self._lock:
             self._ended = True
             self._world = None
-            while self._requests:
-                self._requests.popleft().fail(ProcessEnded("the process ended"))
+            for request in (*self._serving, *self._requests):
+                if not request.served:
+                    request.fail(ProcessEnded("the process ended"))
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -333,6 +342,7 @@ def resume(
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
+    on_snapshot: Callable[[int], None] | None = None,
 ) -> Process:
     """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
 
@@ -351,6 +361,7 @@ def resume(
         stdout=stdout,
         stderr=stderr,
         counted=counted,
+        on_snapshot=on_snapshot,
     )
 
 

@@ -222,5 +222,3 @@ def lane(raw: int, width: int, value: str) -> bool:
     if value == "nan:arithmetic":
         return raw & (EXPONENT[width] | QUIET[width]) == EXPONENT[width] | QUIET[width]
     return raw == int(value)
-
-

@@ -21,6 +21,7 @@ import click
 
 from wasnap.cli import notices
 from wasnap.errors import GuestTrap, WasnapError
+from wasnap.version import VERSION
 
 _COMMANDS = {
     "run": "Run a program; resume it where its journal says.",
@@ -48,7 +49,7 @@ class _Lazy(click.Group):
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="wasnap", message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 def wasnap() -> None:
     """Run WebAssembly programs, snapshot them anywhere, resume them from their journal.
 
