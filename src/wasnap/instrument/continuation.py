@@ -39,6 +39,7 @@ from wasnap.instrument.emit import (
     local_set,
     uleb,
 )
+
 from wasnap.instrument.helpers import type_by_name
 from wasnap.instrument.layout import FunctionPlan, Group, PlannedSite, plan_function
 from wasnap.instrument.scan import (
