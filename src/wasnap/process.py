@@ -150,7 +150,7 @@ class Process:
         """
         if self._journal_path is None:
             raise UsageError("snapshots need a journal to go to", "give one: journal=PATH")
-        if threading.current_thread() is self._supervisor:
+        if threading.current_thread() is self._supervisor and not self._ended:
             raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
         request = Request("explicit", label=label or "")
         self._submit(request)

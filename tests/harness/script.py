@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wasnap.engine import Cache
-from wasnap.errors import GuestTrap, UnknownImport, UnsupportedModule
+from wasnap.errors import GuestTrap, InvalidModule, UnknownImport, UnsupportedModule
 from wasnap.harness import Global, Instance, Memory, Table
 from wasnap.wasm.decode import decode
 from wasnap.wasm.types import EXTERNREF, FUNCREF
@@ -57,6 +57,7 @@ class Script:
         self._named: dict[str, Instance | str] = {}
         self._registered: dict[str, Instance | str] = {}
         self._all: list[Instance] = []
+        self._tainted: set[int] = set()
         self._current: Instance | str = "there is no module"
 
     def run(self) -> list[str]:
@@ -136,6 +137,8 @@ class Script:
         instance = self._named.get(name, "no such module") if name else self._current
         if isinstance(instance, str):
             raise Skip(instance)
+        if id(instance) in self._tainted:
+            raise Skip("another module, which could not be run, would have changed it")
         if action["type"] == "get":
             return [instance.get(action["field"], raw=True)]  # type: ignore[list-item]
         args = [constant(argument) for argument in action["args"]]
@@ -156,6 +159,10 @@ class Script:
                 fresh=self._fresh,
                 cache=Cache(None),
             )
+        except InvalidModule as error:
+            if "global.get of locally defined global" not in error.message:
+                raise
+            raise Skip("constant expressions of garbage collection: not supported") from None
         except (UnsupportedModule, UnknownImport) as error:
             raise Skip(error.message.split(": used at")[0].split(", used at")[0]) from None
         self._all.append(instance)
@@ -173,6 +180,7 @@ class Script:
             if isinstance(owner, str):
                 raise Skip(owner)
             if entry.kind != FUNCTION:
+                self._tainted.add(id(owner))
                 raise Skip(f"shares a {KINDS[entry.kind]} with another module")
             found[key] = self._link(owner, entry.name)
         return found
