@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from wasnap.engine import Cache
-from wasnap.errors import GuestTrap, InvalidModule, UnknownImport, UnsupportedModule
+from wasnap.errors import GuestTrap, UnknownImport, UnsupportedModule
 from wasnap.harness import Global, Instance, Memory, Table
 from wasnap.wasm.decode import decode
+from wasnap.wasm.encode import encode
 from wasnap.wasm.types import EXTERNREF, FUNCREF
 
-FUNCTION = 0
+FUNCTION, TAG = 0, 4
 KINDS = ("function", "table", "memory", "global", "tag")
 LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "f32": 32, "f64": 64}
 EXPONENT = {32: 0x7F800000, 64: 0x7FF0000000000000}
@@ -138,10 +139,14 @@ class Script:
         if isinstance(instance, str):
             raise Skip(instance)
         if id(instance) in self._tainted:
-            raise Skip("another module, which could not be run, would have changed it")
+            raise Skip("what could not be run would have changed it")
         if action["type"] == "get":
             return [instance.get(action["field"], raw=True)]  # type: ignore[list-item]
-        args = [constant(argument) for argument in action["args"]]
+        try:
+            args = [constant(argument) for argument in action["args"]]
+        except Skip:
+            self._tainted.add(id(instance))
+            raise
         result: Any = instance.invoke(action["field"], args, raw=True)
         if result is None:
             return []
@@ -153,16 +158,12 @@ class Script:
         data = (self.folder / command["filename"]).read_bytes()
         try:
             instance = Instance(
-                data,
+                with_own_tags(data),
                 self._imports(data),
                 stop_every=self._every,
                 fresh=self._fresh,
                 cache=Cache(None),
             )
-        except InvalidModule as error:
-            if "global.get of locally defined global" not in error.message:
-                raise
-            raise Skip("constant expressions of garbage collection: not supported") from None
         except (UnsupportedModule, UnknownImport) as error:
             raise Skip(error.message.split(": used at")[0].split(", used at")[0]) from None
         self._all.append(instance)
@@ -179,6 +180,8 @@ class Script:
             owner = self._registered.get(entry.module, "imports from no module")
             if isinstance(owner, str):
                 raise Skip(owner)
+            if entry.kind == TAG:
+                continue  # it gets a tag of its own
             if entry.kind != FUNCTION:
                 self._tainted.add(id(owner))
                 raise Skip(f"shares a {KINDS[entry.kind]} with another module")
@@ -189,7 +192,29 @@ class Script:
         type_ = owner.signature(name)
         if set(type_.params + type_.results) & {FUNCREF, EXTERNREF}:
             raise Skip("shares references with another module")
-        return lambda *args: owner.invoke(name, args)
+
+        def call(*args: Any) -> Any:
+            try:
+                return owner.invoke(name, args)
+            except GuestTrap as trap:
+                if trap.message != "uncaught exception":
+                    raise
+                raise Skip("throws into another module") from None
+
+        return call
+
+
+def with_own_tags(data: bytes) -> bytes:
+    """The module with tags of its own in place of those it imports, which only throwing to and
+    fro between modules can tell.
+    """
+    module = decode(data)
+    imported = [entry for entry in module.imports if entry.kind == TAG]
+    if not imported:
+        return data
+    module.imports = [entry for entry in module.imports if entry.kind != TAG]
+    module.tags = [*(int(entry.type) for entry in imported), *module.tags]  # type: ignore[call-overload]
+    return encode(module)
 
 
 def constant(argument: dict[str, Any]) -> int:

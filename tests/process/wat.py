@@ -43,9 +43,9 @@ _PRELUDE = """
 """
 
 
-def wasm(body: str) -> bytes:
-    """The module with these fields, and the prelude's functions."""
-    return bytes(wasmtime.wat2wasm(f"(module {_PRELUDE} {body})"))
+def wasm(body: str, imports: str = "") -> bytes:
+    """The module with these imports and other fields, and the prelude's functions."""
+    return bytes(wasmtime.wat2wasm(f"(module {imports} {_PRELUDE} {body})"))
 
 
 def counter(lines: int, steps: int = 100_000, code: int = 0) -> bytes:

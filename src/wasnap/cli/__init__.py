@@ -65,7 +65,8 @@ def wasnap() -> None:
 
 def main() -> NoReturn:
     """The command: runs a subcommand and leaves with its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):  # where no trigger has taken them over
+        signal.signal(number, _ended)
     try:
         code = wasnap.main(prog_name="wasnap", standalone_mode=False)
     except click.exceptions.Exit as ended:
@@ -73,8 +74,6 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 128 + signal.SIGINT
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except WasnapError as error:
@@ -83,7 +82,7 @@ def main() -> NoReturn:
     _leave(code or 0)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _ended(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 

@@ -41,7 +41,10 @@ HOT = "wasnap"
 _RESUME = "wasnap.resume."
 
 _OFFSET = re.compile(r" *\(at offset 0x([0-9a-f]+)\)")
-_FEATURE = re.compile(r"not enabled|not supported|unsupported|without the .* feature|disabled")
+_FEATURE = re.compile(
+    r"not enabled|not supported|unsupported|without the .* feature|disabled"
+    r"|require the .* proposal|global.get of locally defined global"
+)
 
 
 def validate(module: bytes) -> None:
