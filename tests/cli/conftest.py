@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process.conftest import Run, cache, run
+
+__all__ = ["Run", "cache", "run"]
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SECONDS_MAX = 60
@@ -80,8 +83,9 @@ class Started:
         self._process.send_signal(number)
 
     def end(self, stdin: bytes = b"") -> tuple[int, bytes, str]:
-        """Wait for its end: exit code, all it printed, stderr. Its stdin ends with ``stdin``, or not
-        before it does.
+        """Wait for its end: exit code, all it printed, stderr.
+
+        Its stdin ends with ``stdin``; without any, not before it ends itself.
         """
         if not stdin:
             self._process.wait(SECONDS_MAX)
