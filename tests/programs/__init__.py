@@ -142,8 +142,8 @@ def set_up(name: str, directory: Path) -> Setting:
     for file in program.inputs:
         shutil.copy(HERE / file, work)
     if program.needs:
-        for file in _outputs(program.needs):
-            shutil.copy(file, work)
+        for output in _outputs(program.needs):
+            shutil.copy(output, work)
     dirs = {"/work": work, "/tmp": temporary}
     for place, origin in program.roots.items():
         guest, _, below = origin.partition("/")

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """MicroPython guest: recursion, generators, exceptions, a sort, json, hashlib, lines to a file.
 
 usage: micro.py SCALE DIRECTORY
@@ -13,11 +14,11 @@ import sys
 from array import array
 
 
-def depth(n):  # type: ignore[no-untyped-def]
+def depth(n):
     return 0 if n == 0 else 1 + depth(n - 1)
 
 
-def queens(rows, columns, left, right):  # type: ignore[no-untyped-def]
+def queens(rows, columns, left, right):
     if rows == 0:
         return 1
     count = 0
@@ -29,18 +30,18 @@ def queens(rows, columns, left, right):  # type: ignore[no-untyped-def]
     return count
 
 
-def numbers(state):  # type: ignore[no-untyped-def]
+def numbers(state):
     while True:
         state = (state * 171 + 11213) % 53125
         yield state
 
 
-def fill(values, source):  # type: ignore[no-untyped-def]
+def fill(values, source):
     for i in range(len(values)):
         values[i] = next(source)
 
 
-def sort(values):  # type: ignore[no-untyped-def]
+def sort(values):
     gap = len(values)
     swapped = True
     while gap > 1 or swapped:
@@ -52,7 +53,7 @@ def sort(values):  # type: ignore[no-untyped-def]
                 swapped = True
 
 
-def main():  # type: ignore[no-untyped-def]
+def main():
     source = numbers(7)
     values = array("i", [0] * 400)
     digest = b""
@@ -74,4 +75,4 @@ def main():  # type: ignore[no-untyped-def]
 
 
 gc.disable()
-main()  # type: ignore[no-untyped-call]
+main()
