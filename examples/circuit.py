@@ -34,7 +34,7 @@ def circuit(size: int) -> object:
     cells = {}
     for i in range(size):
         state, following = FIRST + 2 * i, FIRST + 2 * i + 1
-        near = [FIRST + 2 * ((i + noise.randint(-40, 40)) % size) for _ in INPUTS]
+        near = [FIRST + 2 * ((i + step) % size) for step in noise.sample(range(-20, 21), 4)]
         truth = format(noise.getrandbits(16) | 0x8001, "016b")
         wires = {**dict(zip(INPUTS, near, strict=True)), "O": following}
         cells[f"lut{i}"] = cell("SB_LUT4", {**INPUTS, "O": "output"}, wires, LUT_INIT=truth)

@@ -22,7 +22,7 @@ def environment(extras: str = "", *pinned: Path) -> Path:
 
     ``pinned`` are requirement files with hashes, installed without what they depend on.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036: whoever calls this may have an older one
+    if sys.version_info < (3, 11):  # noqa: UP036 (older ones may run this)
         sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
     wanted = [REPOSITORY / "pyproject.toml", *pinned]
     digest = hashlib.sha256(extras.encode() + b"".join(file.read_bytes() for file in wanted))
