@@ -17,6 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "wasnap"
 # From docs/architecture.md: a room imports only rooms of a lower rank, and itself.
 RANKS = {
     "errors": 0,
+    "version": 0,
     "wasm": 1,
     "instrument": 2,
     "journal": 3,

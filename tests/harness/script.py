@@ -213,13 +213,14 @@ def with_own_tags(data: bytes) -> bytes:
     if not imported:
         return data
     module.imports = [entry for entry in module.imports if entry.kind != TAG]
-    module.tags = [*(int(entry.type) for entry in imported), *module.tags]  # type: ignore[call-overload]
+    types = [entry.type for entry in imported if isinstance(entry.type, int)]
+    module.tags = [*types, *module.tags]
     return encode(module)
 
 
 def constant(argument: dict[str, Any]) -> int:
     """A CONST as raw bits."""
-    value = argument.get("value")
+    value: Any = argument.get("value")
     if argument["type"] == "v128":
         width = LANE_BITS[argument["lane_type"]]
         return sum(int(lane) << width * i for i, lane in enumerate(value))
@@ -232,7 +233,8 @@ def constant(argument: dict[str, Any]) -> int:
 
 def matches(raw: int, wanted: dict[str, Any]) -> bool:
     """Whether the raw value is what a script expects."""
-    type_, value = wanted["type"], wanted.get("value")
+    type_: str = wanted["type"]
+    value: Any = wanted.get("value")
     if type_ == "either":
         return any(matches(raw, each) for each in wanted["values"])
     if type_ == "v128":
