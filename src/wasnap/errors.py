@@ -16,6 +16,7 @@ the codes of BSD's ``sysexits.h``, the shell's 128 + signal, and click's 2 for a
     |   +-- WrongModule          76  the journal belongs to another module
     |   +-- JournalLocked        75  another process writes to it
     |   +-- JournalWriteFailed   74  the disk is full, or the like: the program goes on
+    +-- ProcessEnded             70  a snapshot was asked for of a process that is over
     +-- Unsaveable               70  a live value that cannot be saved (named)
     +-- CannotResume             78  the world around a snapshot is not as it was (files, rights)
     +-- GuestTrap               134  the guest trapped: message and guest backtrace
@@ -102,6 +103,10 @@ class JournalWriteFailed(JournalError):
     """A snapshot could not be written; those committed before it are untouched."""
 
     exit_code = 74
+
+
+class ProcessEnded(WasnapError):
+    """The process is over: there is nothing to take a snapshot of."""
 
 
 class Unsaveable(WasnapError):

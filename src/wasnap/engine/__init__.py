@@ -6,6 +6,7 @@ values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 memory.py    guest memory for the host, and its way back from a snapshot
+changes.py   which pages of it changed since the last snapshot
 control.py   the words by which host and instrumented code talk
 cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
@@ -20,6 +21,7 @@ guest.py     the guest's thread and the supervisor's hold on it
 """
 
 from wasnap.engine.cache import Cache
+from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
 from wasnap.engine.guest import Guest, Phase
 from wasnap.engine.imports import (
@@ -45,6 +47,7 @@ from wasnap.engine.state import (
 __all__ = [
     "BufferExtent",
     "Cache",
+    "Changes",
     "Definition",
     "EngineState",
     "Entry",

@@ -41,7 +41,10 @@ HOT = "wasnap"
 _RESUME = "wasnap.resume."
 
 _OFFSET = re.compile(r" *\(at offset 0x([0-9a-f]+)\)")
-_FEATURE = re.compile(r"not enabled|not supported|unsupported|without the .* feature|disabled")
+_FEATURE = re.compile(
+    r"not enabled|not supported|unsupported|without the .* feature|disabled"
+    r"|require the .* proposal|global.get of locally defined global"
+)
 
 
 def validate(module: bytes) -> None:
@@ -211,6 +214,16 @@ class Program:
                 site = sites.site(n)
                 _store(self._cache, self._site_key(n), module, site)
                 self._continuations[n] = Continuation.of(site, module)
+
+    def site(self, n: int) -> Site:
+        """The facts of site ``n``; nothing is compiled for it."""
+        with self._lock:
+            known = self._continuations.get(n)
+            if known is not None:
+                return known.site
+            if self._sites is None:
+                self._sites = self._make_sites()
+            return self._sites.site(n)
 
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"

@@ -58,6 +58,12 @@ class Control:
     def countdown(self, value: int) -> None:
         self._countdown.value = value
 
+    def reset(self) -> None:
+        """As before the first run: nothing is asked for, nothing stands in the way of a stop."""
+        self._stop.value = 0
+        self._depth.value = 0
+        self._countdown.value = 0
+
     def stopping(self) -> bool:
         """Whether a stop is asked for and may be followed here."""
         return self._stop.value != 0 and self._depth.value == 0

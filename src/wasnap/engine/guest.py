@@ -33,6 +33,7 @@ from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import EngineState, Event, Failed, PendingCall, Stopped
+from wasnap.wasm.types import FuncType
 
 _stack_size = threading.Lock()
 _open: weakref.WeakSet[Guest] = weakref.WeakSet()
@@ -81,6 +82,11 @@ class Guest:
         """The host call that a stopped guest waits in, if it waits in one."""
         return self._machine.pending
 
+    @property
+    def countdown(self) -> int:
+        """Safepoints left until a guest of a counted program stops itself; 0: it did, or never."""
+        return self._machine.control.countdown
+
     def start(self, entry: str = "_start", args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Begin a fresh run of an export, after the start function and ``_initialize``.
 
@@ -93,6 +99,29 @@ class Guest:
             self._machine.begin(entry, args)
             self._machine.control.countdown = countdown
             self._order(self._machine.run)
+
+    def call(self, entry: str, args: Sequence[int] = (), *, countdown: int = 0) -> None:
+        """Run one export and nothing before it, on a new guest or again on one that is done.
+
+        The rest as for ``start``.
+        """
+        with self._lock:
+            if self not in _open:
+                raise RuntimeError("the guest is closed")
+            if self._phase is not Phase.DONE:
+                self._expect(Phase.NEW)
+            self._machine.begin_call(entry, args)
+            self._machine.control.countdown = countdown
+            self._wake.clear()
+            self._order(self._machine.run)
+
+    def signature(self, entry: str) -> FuncType:
+        """The type of an exported function. Raises UnsupportedModule if there is none."""
+        return self._machine.signature(entry)
+
+    def global_value(self, name: str) -> tuple[int, int]:
+        """Type and raw value of an exported global. Raises UnsupportedModule if there is none."""
+        return self._machine.global_value(name)
 
     def stop(self) -> None:
         """Ask a running guest to stop at its next safepoint: Stopped follows, or how it ended.
@@ -112,9 +141,14 @@ class Guest:
             return None
 
     def proceed(self, *, countdown: int = 0) -> None:
-        """Let a stopped (or restored) guest go on."""
+        """Let a stopped (or restored) guest go on.
+
+        ``countdown``: as for ``start``, not counting the safepoint where it stands.
+        """
         with self._lock:
             self._expect(Phase.STOPPED)
+            if countdown and self._machine.at_loop():
+                countdown += 1
             self._machine.control.stop = False
             self._machine.control.countdown = countdown
             self._wake.clear()

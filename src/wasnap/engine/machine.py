@@ -125,12 +125,7 @@ class Machine:
         ``args``: raw values. Raises UnsupportedModule without such an export, UsageError for
         arguments that do not fit it.
         """
-        params = self._callee(entry).params
-        widths = [8 * values.WIDTH[t] for t in params]
-        if len(widths) != len(args) or any(
-            not 0 <= a < 1 << w for a, w in zip(args, widths, strict=True)
-        ):
-            raise UsageError(f"{entry} takes {FuncType(params)}, not the arguments {list(args)}")
+        self._check(entry, args)
         names = []
         if native.export(self._context, self._instance, abi.START) is not None:
             names.append(abi.START)
@@ -140,6 +135,39 @@ class Machine:
                 names.append("_initialize")
         self._entries = (*(Entry(n) for n in names), Entry(entry, tuple(args)))
         self._entry = 0
+
+    def begin_call(self, entry: str, args: Sequence[int]) -> None:
+        """Choose an export for ``run``, and nothing before it; also after an earlier one ended.
+
+        Raises like ``begin``. What an entry that trapped left half done is forgotten, its frames
+        and its pending call; memories, tables and globals stay as they are.
+        """
+        self._check(entry, args)
+        self._entries = (Entry(entry, tuple(args)),)
+        self._entry = 0
+        self._stack.fp = self._program.info.frames_base
+        self._edge.pending = None
+        self.control.reset()
+
+    def signature(self, entry: str) -> FuncType:
+        """The type of an exported function. Raises UnsupportedModule if there is none."""
+        callee = self._callee(entry)
+        return FuncType(callee.params, callee.results)
+
+    def global_value(self, name: str) -> tuple[int, int]:
+        """Type and raw value of an exported global. Raises UnsupportedModule if there is none."""
+        extern = native.export(self._context, self._instance, name)
+        if extern is None or extern.kind != native.KIND_GLOBAL:
+            raise UnsupportedModule(f"the module exports no global {name!r}")
+        return native.global_value(self._context, extern.of.global_)
+
+    def _check(self, entry: str, args: Sequence[int]) -> None:
+        params = self._callee(entry).params
+        widths = [8 * values.WIDTH[t] for t in params]
+        if len(widths) != len(args) or any(
+            not 0 <= a < 1 << w for a, w in zip(args, widths, strict=True)
+        ):
+            raise UsageError(f"{entry} takes {FuncType(params)}, not the arguments {list(args)}")
 
     def run(self) -> Event:
         """Run the entries from the present one on."""
@@ -220,6 +248,12 @@ class Machine:
     def frames(self) -> list[Frame]:
         """The call frames of a stopped guest, innermost first."""
         return self._stack.frames()
+
+    def at_loop(self) -> bool:
+        """Whether a stopped guest stands at a loop's header, where going on polls again at once."""
+        if self._edge.pending is not None or not (frames := self._stack.frames()):
+            return False
+        return self._program.site(frames[0].site).kind == "loop"
 
     def capture(self) -> EngineState:
         """A stopped guest, without the contents of its memories. Raises Unsaveable."""

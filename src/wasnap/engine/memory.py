@@ -63,6 +63,11 @@ class BufferExtent(NamedTuple):
     address: int
     data: bytes | memoryview
 
+    @property
+    def length(self) -> int:
+        """In bytes."""
+        return memoryview(self.data).nbytes
+
 
 class MemoryImage(NamedTuple):
     """The contents of one memory: its size in bytes; bytes outside the extents are zero."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import wasmtime
 from wasmtime import _ffi as ffi
 
+from wasnap.engine.values import WIDTH
 from wasnap.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 SPACE = (ctypes.c_char * (1 << 47)).from_address(0)
@@ -29,6 +30,8 @@ SLOT = 16
 
 KIND_FUNC, KIND_GLOBAL, KIND_TABLE, KIND_MEMORY = 0, 1, 2, 3
 """wasmtime_extern_kind_t and wasm_externkind_t agree on these."""
+
+_FUNCREF_KIND = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t
 
 KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "memory", 5: "tag"}
 
@@ -144,6 +147,22 @@ def _value_types(vec: Any) -> bytes:
             out.append(EXTERNREF if type_.reftype.heaptype.kind == 0 else FUNCREF)
             ffi.wasmtime_valtype_delete(ctypes.byref(type_))
     return bytes(out)
+
+
+def global_value(context: Context, global_: Any) -> tuple[int, int]:
+    """Type and raw value of a global; a reference has no value here: 0 if it is null, else 1."""
+    value: Any = ffi.wasmtime_val_t()
+    ffi.wasmtime_global_get(context, ctypes.byref(global_), ctypes.byref(value))
+    try:
+        if value.kind < len(_VALUE_TYPES):
+            type_ = _VALUE_TYPES[value.kind]
+            at = ffi.wasmtime_val_t.of.offset
+            return type_, int.from_bytes(bytes(value)[at : at + WIDTH[type_]], "little")
+        if value.kind == _FUNCREF_KIND:
+            return FUNCREF, int(value.of.funcref.store_id != 0)
+        return EXTERNREF, int(value.of.externref.store_id != 0)
+    finally:
+        ffi.wasmtime_val_unroot(ctypes.byref(value))
 
 
 def call(context: Context, function: Function, slots: bytearray) -> Ended | None:

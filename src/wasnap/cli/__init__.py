@@ -1,0 +1,107 @@
+"""The command ``wasnap``: one file a subcommand, no logic in any of them.
+
+A subcommand's file is imported only when that subcommand is used, and it imports what it needs only
+when it runs: ``wasnap --help`` and ``wasnap journal inspect`` never load the engine.
+
+What is ours goes to stderr: errors as ``wasnap: error: ...`` with a ``hint``, never a traceback for
+what a user can do something about; notices as ``wasnap: ...``. Standard input and output are the
+guest's alone. The exit code is the guest's, or one of ``wasnap.errors``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from wasnap.cli import notices
+from wasnap.errors import GuestTrap, WasnapError
+from wasnap.version import VERSION
+
+_COMMANDS = {
+    "run": "Run a program; resume it where its journal says.",
+    "resume": "Go on with a process from its journal.",
+    "journal": "Look at journals.",
+    "instrument": "Write the module that is really run.",
+}
+
+
+class _Lazy(click.Group):
+    """Knows its subcommands by name, and imports one when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"wasnap.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+def wasnap() -> None:
+    """Run WebAssembly programs, snapshot them anywhere, resume them from their journal.
+
+    \b
+      wasnap run --journal job.journal job.wasm ARGS...     run it; a snapshot every 10 s
+      wasnap run --journal job.journal job.wasm ARGS...     again, after a crash: goes on
+      wasnap journal inspect job.journal                    what is in there?
+      wasnap resume job.journal --at 3                      go on from snapshot 3
+
+    The module is an ordinary .wasm file (WASI preview1). It needs no preparation.
+    """
+
+
+def main() -> NoReturn:
+    """The command: runs a subcommand and leaves with its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # where no trigger has taken them over
+        signal.signal(number, _ended)
+    try:
+        code = wasnap.main(prog_name="wasnap", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except WasnapError as error:
+        _complain(error)
+        code = error.exit_code
+    _leave(code or 0)
+
+
+def _ended(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _complain(error: WasnapError) -> None:
+    if isinstance(error, GuestTrap):
+        notices.say(f"error: the guest trapped: {error.message}")
+        for name in error.frames:
+            notices.say(f"  in {name}")
+    else:
+        notices.say(f"error: {error.message}")
+    if error.hint:
+        notices.say(f"hint: {error.hint}")
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave at once: a guest thread that hangs in a host call cannot be waited for."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 1  # nobody reads what we print
+    os._exit(code)

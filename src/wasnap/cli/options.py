@@ -1,0 +1,108 @@
+"""Options that subcommands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from wasnap.cli import notices
+from wasnap.errors import UsageError
+
+if TYPE_CHECKING:
+    from wasnap.host import Mapping
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def directories(command: F) -> F:
+    """``--dir``."""
+    return click.option(
+        "--dir",
+        "dirs",
+        multiple=True,
+        metavar="HOST[::GUEST][:ro]",
+        help="Give the guest a directory, under the same name or as GUEST; :ro for reading only.",
+    )(command)
+
+
+def snapshots(command: F) -> F:
+    """When snapshots are taken."""
+    options = (
+        click.option(
+            "--snapshot-on",
+            multiple=True,
+            metavar="TRIGGER",
+            help="timer, sigint, sigterm or explicit; may be repeated. "
+            "With a journal the default is timer, sigint and sigterm.",
+        ),
+        click.option(
+            "--snapshot-timer",
+            type=float,
+            metavar="SECONDS",
+            help="Between the end of one snapshot and the next one (10).",
+        ),
+        click.option(
+            "--stop-after-snapshot",
+            is_flag=True,
+            help="End after a snapshot, with exit code 0 (130 and 143 for sigint and sigterm).",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def messages(command: F) -> F:
+    """``--quiet`` and ``--verbose``."""
+    command = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, _, value: _choose(ctx, "verbose", value),
+        help="Tell of every snapshot.",
+    )(command)
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, _, value: _choose(ctx, "quiet", value),
+        help="Say nothing but the error that ends it.",
+    )(command)
+
+
+def _choose(ctx: click.Context, name: str, value: bool) -> None:
+    """Both options end up here, each once; the second call decides."""
+    ctx.meta[name] = value
+    notices.set_up(quiet=ctx.meta.get("quiet", False), verbose=ctx.meta.get("verbose", False))
+
+
+def read_dirs(values: Iterable[str]) -> dict[str, Mapping]:
+    """``HOST[::GUEST][:ro]`` each. Raises UsageError."""
+    from wasnap.host import Mapping
+
+    found: dict[str, Mapping] = {}
+    for value in values:
+        rest = value.removesuffix(":ro")
+        host, separator, guest = rest.partition("::")
+        guest = guest if separator else host
+        if not host or not guest:
+            raise UsageError(f"--dir {value} names no directory", "write --dir HOST[::GUEST][:ro]")
+        if guest in found:
+            raise UsageError(f"two directories are mapped as {guest}", "give each its own name")
+        found[guest] = Mapping(host, guest, readonly=rest != value)
+    return found
+
+
+def read_env(values: Iterable[str]) -> dict[str, str]:
+    """``NAME=VALUE`` each. Raises UsageError."""
+    found = {}
+    for value in values:
+        name, separator, text = value.partition("=")
+        if not name or not separator:
+            raise UsageError(f"--env {value} is not NAME=VALUE", f"write --env {value}=VALUE")
+        found[name] = text
+    return found

@@ -1,0 +1,46 @@
+"""``wasnap resume``: go on with a process from its journal."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from wasnap.cli import options
+
+
+@click.command()
+@click.option("--at", type=int, metavar="N", help="Resume snapshot N; the newest by default.")
+@options.snapshots
+@options.directories
+@options.messages
+@click.argument("journal")
+def resume(
+    at: int | None,
+    snapshot_on: tuple[str, ...],
+    snapshot_timer: float | None,
+    stop_after_snapshot: bool,
+    dirs: tuple[str, ...],
+    journal: str,
+) -> None:
+    """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
+
+    \b
+      wasnap resume job.journal
+      wasnap resume job.journal --at 3              see: wasnap journal inspect job.journal
+      wasnap resume --dir elsewhere::/data job.journal
+
+    New snapshots go to the same journal. Its directories are used again if the journal is your own
+    file and nobody else may write to it; --dir replaces them one by one.
+    """
+    from wasnap.process import resume as resumed
+
+    process = resumed(
+        journal,
+        at,
+        dirs=options.read_dirs(dirs),
+        snapshot_on=snapshot_on or None,
+        snapshot_timer=snapshot_timer,
+        stop_after_snapshot=stop_after_snapshot,
+    )
+    sys.exit(process.run())

@@ -1,0 +1,61 @@
+"""``wasnap run``: run a program; resume it where its journal says."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from wasnap.cli import options
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--journal", metavar="FILE", help="Where snapshots go, and are resumed from.")
+@click.option("--fresh", is_flag=True, help="Start anew even if the journal holds a snapshot.")
+@options.snapshots
+@options.directories
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
+@options.messages
+@click.argument("module")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def run(
+    journal: str | None,
+    fresh: bool,
+    snapshot_on: tuple[str, ...],
+    snapshot_timer: float | None,
+    stop_after_snapshot: bool,
+    dirs: tuple[str, ...],
+    env: tuple[str, ...],
+    module: str,
+    args: tuple[str, ...],
+) -> None:
+    """Run MODULE with ARGs. Options of ours stand before MODULE; all behind it is the guest's.
+
+    \b
+      wasnap run hello.wasm
+      wasnap run --dir . python.wasm script.py --its-own-option
+      wasnap run --dir data::/data:ro --env MODE=fast job.wasm
+      wasnap run --journal job.journal job.wasm               a snapshot every 10 s
+      wasnap run --journal job.journal --snapshot-timer 60 job.wasm
+
+    With a journal that holds a snapshot of this module, the newest one is resumed: the same command
+    line starts a job and goes on with it after a crash. Ctrl-C takes a snapshot and ends with 130;
+    a second Ctrl-C ends at once.
+
+    The guest sees nothing but what it is given: no directory without --dir, no variable without
+    --env.
+    """
+    from wasnap.process import Process
+
+    process = Process(
+        module,
+        args,
+        options.read_env(env),
+        options.read_dirs(dirs),
+        journal=journal,
+        fresh=fresh,
+        snapshot_on=snapshot_on or None,
+        snapshot_timer=snapshot_timer,
+        stop_after_snapshot=stop_after_snapshot,
+    )
+    sys.exit(process.run())

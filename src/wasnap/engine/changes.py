@@ -1,0 +1,109 @@
+"""Which pages of a memory changed since the last snapshot: by comparing with an image of it.
+
+The image is an anonymous private mapping as large as the memory, zero where nothing was saved, so
+"since the beginning" needs no case of its own: what differs from zeros are the non-zero pages.
+Blocks of 64 KiB are compared first, and the pages of those that differ then: about 10 GB/s where
+nothing changed.
+
+The price is a second copy of what the guest has in memory, and a look at all of it at each
+snapshot. A kernel that can tell which pages were written needs neither; it would stand behind the
+same three methods.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+from typing import Final
+
+from wasnap.engine.memory import GuestMemory, MemoryImage
+
+PAGE: Final = 4096
+_BLOCK: Final = 16 * PAGE
+
+_libc = ctypes.CDLL(None)
+_memcmp = _libc.memcmp
+_memcmp.restype = ctypes.c_int
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_memmove = _libc.memmove
+_memmove.restype = ctypes.c_void_p
+_memmove.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Changes:
+    """What changed in one memory. To be asked only while the guest is stopped.
+
+    ``adopt`` once after a restore; then, for each snapshot, ``pages``, and ``accept`` when it is
+    committed. Pages found by ``pages`` and not accepted are found again.
+    """
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self._memory = memory
+        self._image: mmap.mmap | None = None
+        self._address = 0
+        self._size = 0
+        self._found: list[tuple[int, int]] = []
+
+    def pages(self) -> list[tuple[int, memoryview]]:
+        """Runs of changed pages (4 KiB): the first one's number, and their content in place."""
+        self._grow(self._memory.size)
+        self._found = list(self._runs())
+        return [
+            (start // PAGE, self._memory.view(start, end - start)) for start, end in self._found
+        ]
+
+    def accept(self) -> None:
+        """What ``pages`` found last is saved now."""
+        for start, end in self._found:
+            self._copy(start, end)
+        self._found = []
+
+    def adopt(self, image: MemoryImage) -> None:
+        """The memory was just restored from this image."""
+        self._grow(self._memory.size)
+        for extent in image.extents:
+            self._copy(extent.address, extent.address + extent.length)
+
+    def close(self) -> None:
+        """Free the image."""
+        if self._image is not None:
+            self._image.close()
+            self._image = None
+            self._size = 0
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """Changed runs as byte addresses [start, end)."""
+        memory, image, size = self._memory.address, self._address, self._size
+        open_at = -1
+        for block in range(0, size, _BLOCK):
+            length = min(_BLOCK, size - block)
+            if not _memcmp(memory + block, image + block, length):
+                if open_at >= 0:
+                    yield open_at, block
+                    open_at = -1
+                continue
+            for page in range(block, block + length, PAGE):
+                same = not _memcmp(memory + page, image + page, PAGE)
+                if same and open_at >= 0:
+                    yield open_at, page
+                    open_at = -1
+                elif not same and open_at < 0:
+                    open_at = page
+        if open_at >= 0:
+            yield open_at, size
+
+    def _copy(self, start: int, end: int) -> None:
+        _memmove(self._address + start, self._memory.address + start, end - start)
+
+    def _grow(self, size: int) -> None:
+        """Make the image as large as the memory; what is new is zero."""
+        if size == self._size:
+            return
+        if self._image is None:
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._image = mmap.mmap(-1, size, flags=flags)
+        else:
+            self._image.resize(size)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._image))
+        self._size = size

@@ -1,0 +1,320 @@
+"""A program, disturbed at random moments and resumed, against an undisturbed run.
+
+All that is random comes from the seed. Three ways to disturb:
+
+    safepoints   snapshots at random safepoints of a counted program, which a seed repeats exactly
+    times        snapshots at random times
+    kills        SIGKILL at random times; whatever snapshot is there then is resumed
+
+In the first two the program goes on where it is and must end as it would have; and every snapshot
+is resumed in a process of its own (``python -m wasnap resume``), in a copy of the world as it was
+at that moment, and must end like that, too. What a resumed process prints is what came after the
+snapshot: the journal tells how much came before.
+
+Guests that look at a clock are given a false one, on which time passes by looking, where the run
+must repeat; ``system_clock`` is for those whose results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from wasnap.errors import ProcessEnded
+from wasnap.harness.job import Difference, Job, Make, Outcome, compare, outcome
+from wasnap.host import FakeClock, HostState, SeededRandom
+from wasnap.journal import HostRecord, Journal
+from wasnap.process import Process
+
+MODES = ("safepoints", "times", "kills")
+_TIMEOUT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run. ``safepoints``: how many it passed; ``seconds``: how long it took."""
+
+    outcome: Outcome
+    safepoints: int
+    seconds: float
+
+
+@dataclass
+class Report:
+    """What was done: ``snapshots`` taken, ``resumed`` in processes of their own, ``kills``."""
+
+    seed: int
+    snapshots: int = 0
+    resumed: int = 0
+    kills: int = 0
+
+
+def undisturbed(
+    make: Make, directory: Path, *, counted: bool = True, system_clock: bool = False
+) -> Reference:
+    """Run the job to its end, in a new ``directory``."""
+    began = time.monotonic()
+    run = _Run(make, directory, system_clock=system_clock)
+    process, found = run.to_the_end(counted=() if counted else None)
+    return Reference(found, process.safepoints, time.monotonic() - began)
+
+
+def differential(
+    make: Make,
+    directory: Path,
+    *,
+    seed: int,
+    snapshots: int = 3,
+    modes: Iterable[str] = MODES,
+    references: dict[bool, Reference] | None = None,
+    system_clock: bool = False,
+) -> Report:
+    """Disturb the job with this seed; ``snapshots`` (or kills) in each run.
+
+    ``directory`` is new or empty and left empty. ``references``: undisturbed runs, counted and not,
+    made when they are missing and kept there for the next seed. Raises Difference, which names the
+    seed.
+    """
+    references = {} if references is None else references
+    report = Report(seed)
+    for mode in modes:
+        counted = mode == "safepoints"
+        if counted not in references:
+            with _scratch(directory, f"undisturbed-{counted}") as where:
+                references[counted] = undisturbed(
+                    make, where, counted=counted, system_clock=system_clock
+                )
+        reference = references[counted]
+        chance = random.Random(f"{seed} {mode}")
+        try:
+            with _scratch(directory, mode) as where:
+                if mode == "kills":
+                    _kill(make, where, chance, snapshots, reference, report)
+                else:
+                    run = _Run(make, where, system_clock=system_clock)
+                    run.disturb(chance, snapshots, reference, report, counted=counted)
+        except Difference as error:
+            raise Difference(f"seed {seed}, {mode}: {error}") from None
+    return report
+
+
+class _Run:
+    """One run of a job in this process, in ``directory``/world, and copies of it beside that."""
+
+    def __init__(self, make: Make, directory: Path, *, system_clock: bool) -> None:
+        self.directory = directory
+        self.world = directory / "world"
+        self.world.mkdir(parents=True)
+        self.journal = directory / "journal"
+        self.job = make(self.world)
+        self.taken: list[int] = []
+        self._system_clock = system_clock
+
+    def to_the_end(self, counted: Iterable[int] | None) -> tuple[Process, Outcome]:
+        """Run undisturbed; the process, which tells what it counted, and what came of it."""
+        with ExitStack() as files:
+            process, stdout = self._process(files, counted, journal=None)
+            code = process.run()
+            return process, outcome(code, stdout.read_bytes(), self.job)
+
+    def disturb(
+        self,
+        chance: random.Random,
+        snapshots: int,
+        reference: Reference,
+        report: Report,
+        *,
+        counted: bool,
+    ) -> None:
+        """Take snapshots at random moments, in place; then resume each. Raises Difference."""
+        with ExitStack() as files:
+            if counted:
+                moments = sorted(
+                    chance.randint(1, max(1, reference.safepoints)) for _ in range(snapshots)
+                )
+                process, stdout = self._process(files, _differences(moments), self.journal)
+                code = process.run()
+            else:
+                times = sorted(chance.uniform(0, reference.seconds) for _ in range(snapshots))
+                process, stdout = self._process(files, None, self.journal)
+                asking = threading.Thread(target=_ask, args=(process, times), daemon=True)
+                asking.start()
+                code = process.run()
+                asking.join()
+            found = outcome(code, stdout.read_bytes(), self.job)
+        compare("in place", found, reference.outcome)
+        report.snapshots += len(self.taken)
+        for snapshot in self.taken:
+            self._resume(snapshot, reference.outcome)
+            report.resumed += 1
+
+    def _process(
+        self, files: ExitStack, counted: Iterable[int] | None, journal: Path | None
+    ) -> tuple[Process, Path]:
+        stdout = self.directory / "stdout"
+        job = self.job
+        process = Process(
+            job.module,
+            job.args,
+            job.env,
+            job.dirs,
+            journal=journal,
+            snapshot_on=None if journal is None else ["explicit"],
+            stdin=files.enter_context(open(job.stdin or os.devnull, "rb")).fileno(),
+            stdout=files.enter_context(open(stdout, "wb")).fileno(),
+            stderr=files.enter_context(open(self.directory / "stderr", "wb")).fileno(),
+            clock=None if self._system_clock else FakeClock(),
+            random=SeededRandom(b"harness"),
+            counted=counted,
+            on_snapshot=self._keep,
+        )
+        return process, stdout
+
+    def _keep(self, snapshot: int) -> None:
+        """The world as it is at a snapshot, for whoever resumes that."""
+        self.taken.append(snapshot)
+        shutil.copytree(self.world, self.directory / f"world-{snapshot}", symlinks=True)
+
+    def _resume(self, snapshot: int, wanted: Outcome) -> None:
+        world = self.directory / f"world-{snapshot}"
+        job = self.job.moved(self.world, world)
+        journal = self.directory / f"journal-{snapshot}"
+        shutil.copy(self.journal, journal)
+        written = _written(journal, snapshot)
+        resumed = _wasnap("resume", *_dirs(job), "--at", str(snapshot), str(journal), job=job)
+        stdout = wanted.stdout[:written] + resumed.stdout
+        what = f"resumed from snapshot {snapshot}"
+        if resumed.returncode != wanted.code:
+            what = f"{what} ({resumed.stderr.decode(errors='replace').strip()})"
+        compare(what, outcome(resumed.returncode, stdout, job), wanted)
+        shutil.rmtree(world)
+        journal.unlink()
+
+
+def _kill(
+    make: Make,
+    directory: Path,
+    chance: random.Random,
+    kills: int,
+    reference: Reference,
+    report: Report,
+) -> None:
+    """Kill the process so many times, resuming it each time, and let it end. Raises Difference."""
+    world = directory / "world"
+    world.mkdir(parents=True)
+    job = make(world)
+    journal = directory / "journal"
+    stdout = b""
+    timer = max(0.05, reference.seconds / (4 * kills))
+    for left in range(kills, -1, -1):
+        begun = _newest(journal)
+        options = ["--snapshot-timer", str(timer), *_dirs(job)]
+        if begun is None:
+            stdout = b""
+            shutil.rmtree(world)
+            world.mkdir()
+            job = make(world)
+            for name, value in job.env.items():
+                options += ["--env", f"{name}={value}"]
+            command = ["run", "--journal", str(journal), *options, str(job.module), *job.args]
+        else:
+            stdout = stdout[: _written(journal, begun)]
+            command = ["resume", *options, str(journal)]
+        limit = chance.uniform(0, 1.5 * reference.seconds / kills) if left else _TIMEOUT_SECONDS
+        try:
+            done = _wasnap(*command, job=job, timeout=limit)
+        except subprocess.TimeoutExpired as expired:
+            if not left:
+                raise Difference(f"no end in {_TIMEOUT_SECONDS} s") from None
+            stdout += expired.stdout or b""
+            report.kills += 1
+            continue
+        stdout += done.stdout
+        found = outcome(done.returncode, stdout, job)
+        compare(f"after {report.kills} kills, last resumed from {begun}", found, reference.outcome)
+        report.resumed += begun is not None
+        return
+
+
+def _ask(process: Process, times: list[float]) -> None:
+    """Ask for snapshots at these times (s from now); the process may end before."""
+    began = time.monotonic()
+    over = threading.Event()
+    for moment in times:
+        over.wait(max(0.0, began + moment - time.monotonic()))
+        try:
+            process.snapshot()
+        except ProcessEnded:
+            return
+
+
+def _wasnap(
+    *command: str, job: Job, timeout: float = _TIMEOUT_SECONDS
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``python -m wasnap`` in a process of its own; killed when the time is over."""
+    environment = dict(os.environ)
+    source = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (source, environment.get("PYTHONPATH")))
+    )
+    with open(job.stdin or os.devnull, "rb") as stdin:
+        return subprocess.run(
+            [sys.executable, "-m", "wasnap", *command],
+            stdin=stdin,
+            capture_output=True,
+            timeout=timeout,
+            env=environment,
+        )
+
+
+def _dirs(job: Job) -> list[str]:
+    found = []
+    for guest, host in job.dirs.items():
+        found += ["--dir", f"{host}::{guest}"]
+    return found
+
+
+def _newest(journal: Path) -> int | None:
+    """The newest snapshot in a journal; None if there is none."""
+    if not journal.exists() or not journal.stat().st_size:
+        return None
+    with Journal.open(journal) as opened:
+        there = opened.snapshots
+    return there[-1].id if there else None
+
+
+def _written(journal: Path, snapshot: int) -> int:
+    """How many bytes had been written to stdout at a snapshot."""
+    with Journal.open(journal) as opened:
+        record = opened.load(snapshot, verify=False).record(HostRecord)
+    return HostState.from_plain(record.state).written.get("stdout", 0)
+
+
+def _differences(moments: list[int]) -> list[int]:
+    """From points to the steps between them; two at the same point are one."""
+    points = sorted(set(moments))
+    return [b - a for a, b in zip([0, *points], points, strict=False)]
+
+
+class _scratch:
+    """A directory that is gone afterwards, unless something went wrong."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.path = directory / name
+
+    def __enter__(self) -> Path:
+        self.path.mkdir(parents=True)
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            shutil.rmtree(self.path)

@@ -1,0 +1,87 @@
+"""What a run is given, what came of it, and how two of them differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program made ready to run in a world of its own.
+
+    ``dirs``: guest path -> host directory. ``outputs``: files that must come out the same.
+    ``stdin``: a file, or None for an empty one.
+    """
+
+    module: Path
+    args: tuple[str, ...] = ()
+    dirs: Mapping[str, Path] = field(default_factory=dict)
+    outputs: tuple[Path, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: Path | None = None
+
+    def moved(self, source: Path, target: Path) -> Job:
+        """The same job in ``target``, a copy of ``source``; what lies outside stays shared."""
+
+        def move(path: Path) -> Path:
+            return target / path.relative_to(source) if path.is_relative_to(source) else path
+
+        return Job(
+            self.module,
+            self.args,
+            {guest: move(host) for guest, host in self.dirs.items()},
+            tuple(move(path) for path in self.outputs),
+            self.env,
+            None if self.stdin is None else move(self.stdin),
+        )
+
+
+Make: TypeAlias = Callable[[Path], Job]
+"""Sets a job up in a new, empty directory: its inputs there are fresh, and its own."""
+
+
+class Outcome(NamedTuple):
+    """``code``: exit code. ``files``: name -> SHA-256, "" where there is none."""
+
+    code: int
+    stdout: bytes
+    files: dict[str, str]
+
+
+class Difference(AssertionError):
+    """A disturbed run did not come out like the undisturbed one."""
+
+
+def outcome(code: int, stdout: bytes, job: Job) -> Outcome:
+    """What came of a run, with the files as they are now."""
+    return Outcome(code, stdout, {path.name: _digest(path) for path in job.outputs})
+
+
+def compare(what: str, found: Outcome, wanted: Outcome) -> None:
+    """Raises Difference, which says ``what`` differs, and where first."""
+    if found.code != wanted.code:
+        raise Difference(f"{what}: exit code {found.code}, not {wanted.code}")
+    if found.stdout != wanted.stdout:
+        at = _first_difference(found.stdout, wanted.stdout)
+        raise Difference(
+            f"{what}: output differs from byte {at} on:"
+            f" {found.stdout[at : at + 60]!r}, not {wanted.stdout[at : at + 60]!r}"
+        )
+    for name, digest in wanted.files.items():
+        if found.files.get(name) != digest:
+            raise Difference(f"{what}: the file {name} differs")
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return i
+    return min(len(one), len(other))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

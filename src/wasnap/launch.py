@@ -1,0 +1,207 @@
+"""What is to be run, from where, and with which rights: decided before anything runs.
+
+Three ways to begin, told apart by what the user gave and what the journal holds:
+
+- no journal, an empty one, one without snapshots, or ``fresh``: the module starts anew;
+- a journal with snapshots of this module: the newest is resumed (``run`` is then the one command
+  line that a supervisor needs);
+- no module: the one in the journal, resumed.
+
+Rights come from whoever resumes. The directories recorded in a journal are used again only if the
+journal belongs to that user and nobody else may write to it; others must be given again. A journal
+that is replaced stays as it was until its successor is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
+from wasnap.host import HostConfig, Mapping
+from wasnap.instrument import TRANSFORM_VERSION
+from wasnap.journal import Directory, Journal, Snapshot, StartRecord
+from wasnap.snapshot import check_transform
+from wasnap.version import VERSION
+
+Source: TypeAlias = str | os.PathLike[str] | bytes
+"""A module: its path, or its bytes."""
+
+Directories: TypeAlias = MappingOf[str, str | os.PathLike[str] | Mapping]
+"""Guest path -> host path, or a ``Mapping`` (which can be read-only)."""
+
+
+@dataclass
+class Launch:
+    """``journal``: open, with ``snapshot`` to be resumed; else one is made at ``create``, if that
+    is not None.
+    """
+
+    module: bytes
+    name: str
+    config: HostConfig
+    start: StartRecord
+    journal: Journal | None = None
+    snapshot: Snapshot | None = None
+    create: Path | None = None
+
+    def open_journal(self) -> Journal | None:
+        """The journal to write to. Makes the new one: call it when the process is sure to begin."""
+        if self.create is not None and self.journal is None:
+            self.journal = Journal.create(self.create, self.module, self.start, overwrite=True)
+        return self.journal
+
+    def close(self) -> None:
+        """Close the journal, if one is open."""
+        if self.journal is not None:
+            self.journal.close()
+
+
+def begin(
+    module: Source | None,
+    config: HostConfig,
+    *,
+    journal: Path | None,
+    at: int | None = None,
+    fresh: bool = False,
+    counted: bool = False,
+    name: str = "",
+) -> Launch:
+    """Decide. Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume."""
+    if module is None:
+        if journal is None:
+            raise UsageError("there is neither a module nor a journal")
+        return _from_journal(journal, at, config)
+    data, name = _read(module, name)
+    config = _with_name(config, name)
+    start = StartRecord(
+        wasnap=VERSION,
+        transform=TRANSFORM_VERSION,
+        module_sha256=hashlib.sha256(data).digest(),
+        module_name=name,
+        created_ns=time.time_ns(),
+        args=[_text(argument) for argument in config.args],
+        env={_text(key): _text(value) for key, value in config.env.items()},
+        dirs=[
+            Directory(guest=m.guest, host=os.path.abspath(m.host), readonly=m.readonly)
+            for m in config.dirs
+        ],
+        counted=counted,
+    )
+    launch = Launch(data, name, config, start, create=journal)
+    if journal is None or not journal.exists() or journal.stat().st_size == 0:
+        return launch
+    if fresh:
+        _must_be_journal(journal)
+        return launch
+    opened = Journal.open_for_writing(journal)
+    try:
+        if opened.start.module_sha256 != start.module_sha256:
+            raise WrongModule(
+                f"{journal} belongs to another module, {opened.start.module_name}",
+                "give another --journal, or --fresh to replace this one",
+            )
+        if not opened.snapshots:
+            opened.close()
+            return launch
+        return _resumed(opened, at, data, config)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
+    """As ``HostConfig`` wants them."""
+    return tuple(
+        host if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
+        for guest, host in (dirs or {}).items()
+    )
+
+
+def _from_journal(path: Path, at: int | None, config: HostConfig) -> Launch:
+    opened = Journal.open_for_writing(path)
+    try:
+        config = _with_recorded(opened, config)
+        return _resumed(opened, at, opened.module(), config)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _resumed(journal: Journal, at: int | None, module: bytes, config: HostConfig) -> Launch:
+    """Go on from snapshot ``at``, or from the newest that is intact."""
+    start = journal.start
+    check_transform(start.transform, str(journal.path))
+    snapshot = journal.newest() if at is None else journal.load(at)
+    return Launch(module, start.module_name, config, start, journal, snapshot)
+
+
+def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
+    """The configuration with the recorded directories that were not given again."""
+    given = {mapping.guest for mapping in config.dirs}
+    recorded = [d for d in journal.start.dirs if d.guest not in given]
+    if recorded and not _is_ours(journal):
+        wanted = " ".join(f"--dir HOST::{d.guest}" for d in recorded)
+        raise CannotResume(
+            f"the directories recorded in {journal.path} are not used: "
+            "others own it or may write to it",
+            f"give them again ({wanted}), or chmod go-w your own copy of the journal",
+        )
+    dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
+    dirs.update({mapping.guest: mapping for mapping in config.dirs})
+    start = journal.start
+    return HostConfig(
+        args=tuple(start.args),
+        env=start.env,
+        dirs=tuple(dirs.values()),
+        stdin=config.stdin,
+        stdout=config.stdout,
+        stderr=config.stderr,
+    )
+
+
+def _is_ours(journal: Journal) -> bool:
+    status = os.fstat(journal.fileno())
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _must_be_journal(path: Path) -> None:
+    """Nothing but a journal is ever replaced."""
+    if path.read_bytes()[:7] != b"\x89WASNAP":
+        raise JournalError(f"{path} is not a journal: it is not replaced", "give another --journal")
+
+
+def _read(module: Source, name: str) -> tuple[bytes, str]:
+    """The module's bytes, and what to call it."""
+    if isinstance(module, bytes):
+        return module, name or "module.wasm"
+    try:
+        return Path(module).read_bytes(), name or os.path.basename(module)
+    except OSError as error:
+        raise MissingFile(
+            f"the module {os.fspath(module)} cannot be read: {error.strerror}",
+            "check the name of the .wasm file",
+        ) from None
+
+
+def _with_name(config: HostConfig, name: str) -> HostConfig:
+    """The configuration with the program's name as the first argument."""
+    return HostConfig(
+        args=(name, *config.args),
+        env=config.env,
+        dirs=config.dirs,
+        stdin=config.stdin,
+        stdout=config.stdout,
+        stderr=config.stderr,
+    )
+
+
+def _text(value: str) -> str:
+    """Text for people; the bytes themselves are part of the host's state."""
+    return os.fsencode(value).decode("utf-8", "replace")

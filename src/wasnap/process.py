@@ -1,0 +1,383 @@
+"""A process: start, (stop, capture, commit, continue)*, exit.
+
+Who does what::
+
+    supervisor     the thread that calls ``run``: waits for the guest's events, takes snapshots
+    guest thread   runs the guest, and nothing else (engine/guest.py)
+    triggers       submit requests, from a thread of their own or from a signal handler
+
+A request is put on a list, and the guest told to stop. The supervisor, told that it did, serves
+all requests on the list and lets the guest go on; then it looks at the list again, because a stop
+asked for in between was void. Whatever fails in a snapshot, the program goes on: a failure is told
+once, and the journal is as it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wasnap import snapshot as snapshots
+from wasnap import triggers
+from wasnap.engine import Exited, Failed, Finished, Guest, Program, Stopped, Trapped
+from wasnap.errors import ProcessEnded, UsageError, WasnapError
+from wasnap.host import Clock, Host, HostConfig, Random
+from wasnap.journal import Journal
+from wasnap.launch import Directories, Launch, Source, begin, mappings
+from wasnap.snapshot import World
+from wasnap.triggers import EndNow, Request
+
+log = logging.getLogger(__name__)
+
+_SLOW_SECONDS = 2.0
+"""Compiling longer than this is worth a word."""
+
+_CLOSE_SECONDS = 1.0
+"""For a guest to come to its next safepoint when the process ends."""
+
+_NEVER = 1 << 62
+
+
+class Process:
+    """One guest process. ``run`` it once; the other methods are for other threads.
+
+    ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
+    program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
+    resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
+    ``snapshot_timer``: seconds. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
+    ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
+    module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
+    ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
+    """
+
+    def __init__(
+        self,
+        module: Source | None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        dirs: Directories | None = None,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        at: int | None = None,
+        fresh: bool = False,
+        snapshot_on: Iterable[str] | None = None,
+        snapshot_timer: float | None = None,
+        stop_after_snapshot: bool = False,
+        stdin: int | None = 0,
+        stdout: int | None = 1,
+        stderr: int | None = 2,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        counted: Iterable[int] | None = None,
+        name: str = "",
+        on_snapshot: Callable[[int], None] | None = None,
+    ) -> None:
+        wants_snapshots = snapshot_on is not None or snapshot_timer is not None
+        if journal is None and (wants_snapshots or stop_after_snapshot):
+            raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
+        names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
+        self._triggers = [] if journal is None else triggers.make(names, snapshot_timer)
+        self._stop_after_snapshot = stop_after_snapshot
+        self._on_snapshot = on_snapshot
+        self._module = module
+        self._config = HostConfig(
+            args=tuple(args),
+            env=dict(env or {}),
+            dirs=mappings(dirs),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        self._journal_path = None if journal is None else Path(journal)
+        self._at = at
+        self._fresh = fresh
+        self._name = name
+        self._clock = clock
+        self._random = random
+        self._counted = counted is not None
+        self._countdowns = iter(counted or ())
+        self._armed = 0
+        self._countdown = 0
+        self.safepoints = 0
+        """How many safepoints were passed, in a counted process."""
+
+        self._lock = threading.RLock()  # a signal handler may come while its own thread holds it
+        self._requests: deque[Request] = deque()
+        self._serving: deque[Request] = deque()
+        self._stop_code: int | None = None
+        self._supervisor: threading.Thread | None = None
+        self._ended = False
+        self._world: World | None = None
+        self._journal: Journal | None = None
+        self._parent: int | None = None
+        self._told: set[str] = set()
+
+    # -- the story ---------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run to the end; the guest's exit code, or the one that a trigger stopped it with.
+
+        Raises GuestTrap, and whatever keeps it from beginning: MissingFile, InvalidModule,
+        UnsupportedModule, UnknownImport, JournalError, CannotResume.
+        """
+        with self._lock:
+            if self._supervisor is not None:
+                raise RuntimeError("a process runs once: make another one")
+            self._supervisor = threading.current_thread()
+        try:
+            with contextlib.ExitStack() as cleanup:
+                world, launch = self._make(cleanup)
+                self._arm(cleanup)
+                self._start(world, launch)
+                return self._supervise(world)
+        except EndNow as now:
+            return now.code
+        finally:
+            self._end()
+
+    def snapshot(self, label: str | None = None) -> int:
+        """Take a snapshot now, from any thread but the one in ``run``; its id, once committed.
+
+        Raises ProcessEnded, UsageError without a journal, or why it cannot be taken.
+        """
+        if self._journal_path is None:
+            raise UsageError("snapshots need a journal to go to", "give one: journal=PATH")
+        if threading.current_thread() is self._supervisor and not self._ended:
+            raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
+        request = Request("explicit", label=label or "")
+        self._submit(request)
+        return request.result()
+
+    def stop(self, code: int = 143) -> None:
+        """End the process at its next safepoint, without a snapshot; ``run`` returns ``code``."""
+        with self._lock:
+            self._stop_code = code
+            if self._world is not None:
+                self._world.guest.stop()
+
+    # -- its chapters ------------------------------------------------------------------------
+
+    def _make(self, cleanup: contextlib.ExitStack) -> tuple[World, Launch]:
+        """Everything that can fail before anything has happened."""
+        launch = begin(
+            self._module,
+            self._config,
+            journal=self._journal_path,
+            at=self._at,
+            fresh=self._fresh,
+            counted=self._counted,
+            name=self._name,
+        )
+        cleanup.callback(launch.close)
+        if self._counted and not launch.start.counted:
+            raise UsageError("the journal's process does not count its safepoints")
+        self._counted = launch.start.counted
+        with _telling_if_slow(f"compiling {launch.name} (first time; cached afterwards)"):
+            program = Program.load(launch.module, counted=launch.start.counted)
+        host = Host(launch.config, self._clock, self._random)
+        types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
+        try:
+            guest = Guest(
+                program, lambda module, name: host.function(module, name, types[module, name])
+            )
+        except BaseException:
+            host.close()
+            raise
+        world = World(program, guest, host, launch.module)
+        cleanup.callback(_close, world)
+        return world, launch
+
+    def _start(self, world: World, launch: Launch) -> None:
+        self._journal = launch.open_journal()
+        if launch.snapshot is not None:
+            assert self._journal is not None
+            snapshots.restore(world, self._journal, launch.snapshot)
+            self._parent = launch.snapshot.info.id
+            log.info("resuming snapshot %d of %s", self._parent, self._journal.path)
+        self._world = world
+        if launch.snapshot is not None:
+            self._proceed(world)
+        else:
+            world.guest.start(countdown=self._next_countdown())
+            self._stop_if_wanted(world)
+
+    def _supervise(self, world: World) -> int:
+        while True:
+            event = world.guest.wait()
+            self._count(world)
+            match event:
+                case Stopped():
+                    code = self._stopped(world)
+                    if code is not None:
+                        return code
+                    self._proceed(world)
+                case Exited(code):
+                    return code
+                case Finished():
+                    return 0
+                case Trapped(trap):
+                    raise trap
+                case Failed(error):
+                    raise error
+
+    def _stopped(self, world: World) -> int | None:
+        """Serve what was asked for; the exit code if the process is to end here."""
+        if self._stop_code is not None:
+            return self._stop_code
+        with self._lock:
+            while self._requests:
+                self._serving.append(self._requests.popleft())
+        if not self._serving and self._countdown and self._journal is not None:
+            self._serving.append(Request("safepoint"))
+        code: int | None = None
+        while self._serving:
+            request = self._serving[0]
+            if self._serve(world, request):
+                if request.then is not None:
+                    code = request.then
+                elif self._stop_after_snapshot and code is None:
+                    code = 0
+            self._serving.popleft()
+        if code is not None:
+            log.info("stopped; go on with: wasnap resume %s", self._journal_path)
+        return code
+
+    def _serve(self, world: World, request: Request) -> bool:
+        """Whether there is a snapshot. If not, the program goes on all the same."""
+        try:
+            taken = self._take(world, request)
+        except (WasnapError, OSError, MemoryError) as error:
+            self._tell(error)
+            request.fail(error)
+            return False
+        if self._on_snapshot is not None:
+            self._on_snapshot(taken)
+        request.serve(taken)
+        return True
+
+    def _take(self, world: World, request: Request) -> int:
+        assert self._journal is not None
+        began = time.perf_counter()
+        taken = snapshots.take(world, self._journal, self._parent, request.trigger, request.label)
+        self._parent = taken
+        if self._told:
+            self._told.clear()
+            log.warning("snapshots can be written again")
+        took_ms = 1000 * (time.perf_counter() - began)
+        log.debug("snapshot %d (%s): %.1f ms", taken, request.trigger, took_ms)
+        return taken
+
+    def _proceed(self, world: World) -> None:
+        world.guest.proceed(countdown=self._next_countdown())
+        self._stop_if_wanted(world)
+
+    def _end(self) -> None:
+        """From here on nothing is served any more."""
+        with self._lock:
+            self._ended = True
+            self._world = None
+            for request in (*self._serving, *self._requests):
+                if not request.served:
+                    request.fail(ProcessEnded("the process ended"))
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def _arm(self, cleanup: contextlib.ExitStack) -> None:
+        for trigger in self._triggers:
+            trigger.arm(self._submit)
+            cleanup.callback(trigger.disarm)
+        cleanup.callback(self._end)  # first: a trigger may wait for an answer
+
+    def _submit(self, request: Request) -> None:
+        with self._lock:
+            if self._ended:
+                request.fail(ProcessEnded("the process ended"))
+                return
+            self._requests.append(request)
+            if self._world is not None:
+                self._world.guest.stop()
+
+    def _stop_if_wanted(self, world: World) -> None:
+        """A stop that was asked for while the guest did not run was void."""
+        with self._lock:
+            if self._requests or self._stop_code is not None:
+                world.guest.stop()
+
+    def _tell(self, error: BaseException) -> None:
+        """A snapshot failed: say so once for each cause."""
+        reason = str(error)
+        if reason not in self._told:
+            self._told.add(reason)
+            log.warning("no snapshot: %s; the program goes on", reason)
+
+    # -- counted programs --------------------------------------------------------------------
+
+    def _next_countdown(self) -> int:
+        self._countdown = next(self._countdowns, 0)
+        self._armed = self._countdown or (_NEVER if self._counted else 0)
+        return self._armed
+
+    def _count(self, world: World) -> None:
+        if self._counted:
+            self.safepoints += self._armed - world.guest.countdown
+
+
+def resume(
+    journal: str | os.PathLike[str],
+    at: int | None = None,
+    *,
+    dirs: Directories | None = None,
+    snapshot_on: Iterable[str] | None = None,
+    snapshot_timer: float | None = None,
+    stop_after_snapshot: bool = False,
+    stdin: int | None = 0,
+    stdout: int | None = 1,
+    stderr: int | None = 2,
+    counted: Iterable[int] | None = None,
+    on_snapshot: Callable[[int], None] | None = None,
+) -> Process:
+    """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
+
+    Arguments, environment, clock and randomness are the saved ones. ``dirs``: those given replace
+    the recorded ones of the same guest path. The rest as for ``Process``.
+    """
+    return Process(
+        None,
+        dirs=dirs,
+        journal=journal,
+        at=at,
+        snapshot_on=snapshot_on,
+        snapshot_timer=snapshot_timer,
+        stop_after_snapshot=stop_after_snapshot,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        counted=counted,
+        on_snapshot=on_snapshot,
+    )
+
+
+def _close(world: World) -> None:
+    """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
+    if world.guest.close(_CLOSE_SECONDS):
+        world.host.close()
+    world.close()
+
+
+@contextlib.contextmanager
+def _telling_if_slow(message: str) -> Iterator[None]:
+    timer = threading.Timer(_SLOW_SECONDS, log.info, (message,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,187 @@
+"""A snapshot, taken and restored: the one place that knows the order, and what is which record.
+
+Taking, while the guest is stopped (its threads are unwound already)::
+
+    engine state   captured first: a value that cannot be saved is found before anything is written
+    host state
+    changed pages  found by comparison, not copied
+    -> BEGIN, STACK, TABLES, HOST, MEMORY..., COMMIT      (the journal's order)
+    accept         only now are the pages the ones that the next snapshot is compared with
+
+Restoring, into a new guest and a host with the rights of whoever resumes::
+
+    engine records   decoded first, so that a damaged one is found before the world is touched
+    host             may refuse (files, directories); until then nothing in the world has changed
+    engine           memories, tables, call stack
+    images           the guest's memory is what the next snapshot is compared with
+
+What a record is called in the journal and what its owner calls it differ only here: the engine
+knows nothing of records, the journal nothing of the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wasnap import engine, journal
+from wasnap.engine import Changes, EngineState, FileExtent, Guest, Program
+from wasnap.errors import CannotResume, JournalError
+from wasnap.host import Host, HostState
+from wasnap.instrument import TRANSFORM_VERSION
+from wasnap.journal import (
+    PAGE_SIZE,
+    HostRecord,
+    Journal,
+    Snapshot,
+    StackRecord,
+    TablesRecord,
+)
+from wasnap.wasm.decode import decode
+
+
+@dataclass
+class World:
+    """All that a running process is made of, as far as a snapshot is concerned."""
+
+    program: Program
+    guest: Guest
+    host: Host
+    module: bytes
+    changes: list[Changes] = field(default_factory=list)
+    _names: dict[int, str] | None = None
+    _code_offsets: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        self.changes = [Changes(memory) for memory in self.guest.memories]
+
+    def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
+        """The frames for people: function, byte in the module file; and the functions' names."""
+        if self._names is None or self._code_offsets is None:
+            module = decode(self.module)
+            self._names = module.function_names()
+            self._code_offsets = [body.offset for body in module.code]
+        imported = len(self.program.info.imports)
+        described = []
+        for frame in frames:
+            site = self.program.site(frame.site)
+            offset = self._code_offsets[site.function - imported] + site.position
+            described.append(journal.Frame(frame.site, site.function, offset))
+        functions = {frame.function for frame in described}
+        return described, {f: self._names[f] for f in sorted(functions & self._names.keys())}
+
+    def close(self) -> None:
+        """Free the images; guest and host have owners of their own."""
+        for changes in self.changes:
+            changes.close()
+
+
+def take(world: World, into: Journal, parent: int | None, trigger: str, label: str = "") -> int:
+    """Save the stopped process; the new snapshot's id.
+
+    Raises Unsaveable, or JournalError (JournalWriteFailed); the journal then is as it was.
+    """
+    state = world.guest.capture()
+    stack = _stack_record(world, state)
+    tables = TablesRecord(tables=state.tables)
+    host = HostRecord(state=world.host.capture().to_plain())
+    with into.begin(parent, trigger, label=label) as writer:
+        writer.record(stack)
+        writer.record(tables)
+        writer.record(host)
+        for index, (memory, changes) in enumerate(
+            zip(world.program.info.memories, world.changes, strict=True)
+        ):
+            pages_total = state.memories[index] // PAGE_SIZE
+            pages = changes.pages()
+            writer.memory(
+                index, pages_total, PAGE_SIZE, pages, is64=memory.is64, shared=memory.shared
+            )
+        snapshot = writer.commit()
+    for changes in world.changes:
+        changes.accept()
+    return snapshot
+
+
+def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
+    """Make the world's new guest and host what was saved; the guest is then stopped.
+
+    Raises CannotResume, or JournalError for a record that cannot be used.
+    """
+    stack = snapshot.record(StackRecord)
+    check_transform(stack.transform, str(source.path))
+    images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
+    state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
+    host = HostState.from_plain(snapshot.record(HostRecord).state)
+    world.host.restore(host)
+    world.guest.restore(state, images)
+    for changes, image in zip(world.changes, images, strict=True):
+        changes.adopt(image)
+
+
+def check_transform(version: int, where: str) -> None:
+    """JournalError unless snapshots of this transform version can be restored here."""
+    if version != TRANSFORM_VERSION:
+        raise JournalError(
+            f"{where} is of version {version} of the transform, and this is {TRANSFORM_VERSION}",
+            "resume it with the wasnap that made it",
+        )
+
+
+# -- engine <-> STACK, TABLES, MEMORY ---------------------------------------------------------
+
+
+def _stack_record(world: World, state: EngineState) -> StackRecord:
+    frames, names = world.describe(world.guest.frames())
+    pending = state.pending
+    return StackRecord(
+        transform=TRANSFORM_VERSION,
+        data=state.stack,
+        frames_base=world.program.info.frames_base,
+        fp=state.fp,
+        frames=frames,
+        names=names,
+        pending=None
+        if pending is None
+        else journal.PendingCall(
+            module=pending.module,
+            name=pending.name,
+            args=list(pending.args),
+            progress=pending.progress,
+        ),
+        entries=[journal.Entry(export=e.export, args=list(e.args)) for e in state.entries],
+        entry=state.entry,
+    )
+
+
+def _engine_state(
+    program: Program,
+    stack: StackRecord,
+    tables: TablesRecord,
+    images: list[engine.MemoryImage],
+) -> EngineState:
+    if stack.frames_base != program.info.frames_base or stack.entry >= len(stack.entries):
+        raise CannotResume("the snapshot's call stack is not one of this program's")
+    pending = stack.pending
+    return EngineState(
+        stack=stack.data,
+        fp=stack.fp,
+        memories=tuple(image.size for image in images),
+        tables=tables.tables,
+        pending=None
+        if pending is None
+        else engine.PendingCall(
+            pending.module, pending.name, tuple(pending.args), pending.progress or {}
+        ),
+        entries=tuple(engine.Entry(e.export, tuple(e.args)) for e in stack.entries),
+        entry=stack.entry,
+    )
+
+
+def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
+    fd = source.fileno()
+    extents = [
+        FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset)
+        for first, count, offset in saved.extents
+        if offset is not None
+    ]
+    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents)

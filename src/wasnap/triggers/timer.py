@@ -1,0 +1,40 @@
+"""A snapshot every so many seconds, counted from the end of the one before.
+
+Counting from the end keeps a process with slow snapshots running: it never does nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from wasnap.triggers.request import Request, Submit
+
+
+class Timer:
+    """``seconds`` between the end of one snapshot and the request for the next."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def arm(self, submit: Submit) -> None:
+        """Begin to count."""
+        self._ended.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(submit,), name="snapshot timer", daemon=True
+        )
+        self._thread.start()
+
+    def disarm(self) -> None:
+        """Count no more. Requests must have been answered, or this waits until they are."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, submit: Submit) -> None:
+        while not self._ended.wait(self.seconds):
+            request = Request("timer")
+            submit(request)
+            request.wait()

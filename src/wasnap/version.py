@@ -1,0 +1,3 @@
+"""The version of this package, which a journal names its maker by."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,107 @@
+"""The command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process.conftest import Run, cache, run
+
+__all__ = ["Run", "cache", "run"]
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+SECONDS_MAX = 60
+
+
+class Command:
+    """``wasnap`` in a directory of the test's own."""
+
+    def __init__(self, directory: Path, cache: Path) -> None:
+        self.directory = directory
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "WASNAP_CACHE_DIR": str(cache),
+        }
+
+    def __call__(
+        self, *args: str, stdin: bytes = b"", **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run it to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "wasnap", *args],
+            input=stdin,
+            capture_output=True,
+            cwd=self.directory,
+            env=self._environment,
+            timeout=SECONDS_MAX,
+            **options,
+        )
+
+    def start(self, *args: str) -> Started:
+        """Start it, and wait until the guest has printed ``ready``."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wasnap", *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # or what is read ahead is lost to communicate()
+            cwd=self.directory,
+            env=self._environment,
+        )
+        self._started.append(process)
+        return Started(process)
+
+    def write(self, name: str, data: bytes) -> str:
+        """A file in the test's directory; its name."""
+        (self.directory / name).write_bytes(data)
+        return name
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+class Started:
+    """A running ``wasnap``; ``printed``: what its guest printed up to ``ready``."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        self.printed = process.stdout.readline()
+        assert self.printed == b"ready\n", process.communicate()[1].decode()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, stdin: bytes = b"") -> tuple[int, bytes, str]:
+        """Wait for its end: exit code, all it printed, stderr.
+
+        Its stdin ends with ``stdin``; without any, not before it ends itself.
+        """
+        if not stdin:
+            self._process.wait(SECONDS_MAX)
+        stdout, stderr = self._process.communicate(stdin, SECONDS_MAX)
+        return self._process.returncode, self.printed + stdout, stderr.decode()
+
+
+@pytest.fixture(scope="session")
+def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of compiled code for all these tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def wasnap(tmp_path: Path, code_cache: Path) -> Iterator[Command]:
+    """The command."""
+    command = Command(tmp_path, code_cache)
+    yield command
+    command.close()

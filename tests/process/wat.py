@@ -1,0 +1,127 @@
+"""Small WASI programs in text, for tests of whole processes.
+
+Each prints ``ready`` when it is where the test wants it, so that no test has to guess or sleep.
+"""
+
+from __future__ import annotations
+
+import wasmtime
+
+_PRELUDE = """
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read"
+    (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 16) "ready\\n")
+  ;; print the bytes at (ptr, len)
+  (func $print (param $ptr i32) (param $len i32)
+    (i32.store (i32.const 0) (local.get $ptr))
+    (i32.store (i32.const 4) (local.get $len))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func $ready (call $print (i32.const 16) (i32.const 6)))
+  ;; print a number and a newline
+  (func $number (param $n i32) (local $at i32)
+    (local.set $at (i32.const 127))
+    (i32.store8 (i32.const 127) (i32.const 10))
+    (loop $digits
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
+      (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
+      (br_if $digits (local.get $n)))
+    (call $print (local.get $at) (i32.sub (i32.const 128) (local.get $at))))
+  ;; a number that takes some work
+  (func $work (param $x i32) (param $steps i32) (result i32)
+    (loop $next
+      (local.set $x (i32.add (i32.mul (local.get $x) (i32.const 1664525)) (i32.const 1013904223)))
+      (br_if $next (local.tee $steps (i32.sub (local.get $steps) (i32.const 1)))))
+    (local.get $x))
+"""
+
+
+def wasm(body: str, imports: str = "") -> bytes:
+    """The module with these imports and other fields, and the prelude's functions."""
+    return bytes(wasmtime.wat2wasm(f"(module {imports} {_PRELUDE} {body})"))
+
+
+def counter(lines: int, steps: int = 100_000, code: int = 0) -> bytes:
+    """Prints ``ready`` and so many numbers, each after some work; then ends with the code."""
+    return wasm(f"""
+      (func $main (export "_start") (local $i i32) (local $x i32)
+        (call $ready)
+        (loop $lines
+          (local.set $x (call $work (local.get $x) (i32.const {steps})))
+          (call $number (local.get $x))
+          (br_if $lines
+            (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {lines}))))
+        (call $exit (i32.const {code})))""")
+
+
+def counted(lines: int, steps: int = 100_000) -> bytes:
+    """What ``counter`` prints."""
+    x, printed = 0, ["ready"]
+    for _ in range(lines):
+        for _ in range(steps):
+            x = (x * 1664525 + 1013904223) & 0xFFFFFFFF
+        printed.append(str(x))
+    return ("\n".join(printed) + "\n").encode()
+
+
+def endless() -> bytes:
+    """Prints ``ready``, then computes for ever, without a call."""
+    return wasm("""(func (export "_start") (call $ready) (loop $for_ever (br $for_ever)))""")
+
+
+def echo() -> bytes:
+    """Prints ``ready``, reads once from stdin, and prints what came."""
+    return wasm("""
+      (func (export "_start")
+        (call $ready)
+        (i32.store (i32.const 0) (i32.const 256))
+        (i32.store (i32.const 4) (i32.const 64))
+        (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $print (i32.const 256) (i32.load (i32.const 8))))""")
+
+
+def sleeper(seconds: int, code: int = 0) -> bytes:
+    """Prints ``ready``, sleeps (poll_oneoff on the monotonic clock), prints ``ready`` again."""
+    return wasm(f"""
+      (func (export "_start")
+        (call $ready)
+        (i32.store8 (i32.const 264) (i32.const 0))
+        (i32.store (i32.const 272) (i32.const 1))
+        (i64.store (i32.const 280) (i64.const {seconds * 10**9}))
+        (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 1) (i32.const 600)))
+        (call $ready)
+        (call $exit (i32.const {code})))""")
+
+
+def diver(depth: int, steps: int) -> bytes:
+    """Calls itself so deep, prints ``ready``, works there, and adds one on each way up."""
+    return wasm(f"""
+      (func $dive (param $depth i32) (result i32)
+        (if (result i32) (local.get $depth)
+          (then (i32.add (i32.const 1)
+            (call $dive (i32.sub (local.get $depth) (i32.const 1)))))
+          (else (call $ready) (call $work (i32.const 1) (i32.const {steps})))))
+      (func (export "_start") (call $number (call $dive (i32.const {depth}))))""")
+
+
+def dived(depth: int, steps: int) -> bytes:
+    """What ``diver`` prints."""
+    x = 1
+    for _ in range(steps):
+        x = (x * 1664525 + 1013904223) & 0xFFFFFFFF
+    return f"ready\n{(x + depth) & 0xFFFFFFFF}\n".encode()
+
+
+def trapper() -> bytes:
+    """Traps in a function called ``bad``, called from ``worse``."""
+    return wasm("""
+      (func $bad (param i32) (result i32) (i32.div_u (i32.const 1) (local.get 0)))
+      (func $worse (result i32) (i32.add (i32.const 1) (call $bad (i32.const 0))))
+      (func (export "_start") (drop (call $worse)))""")
