@@ -45,6 +45,7 @@ def everywhere(
             stdin=cleanup.enter_context(open(job.stdin or os.devnull, "rb")).fileno(),
             stdout=stdout.fileno(),
             stderr=cleanup.enter_context(open(directory / "stderr", "wb")).fileno(),
+            unknown_imports=job.unknown_imports,
         )
         program = Program.load(job.module.read_bytes(), counted=True)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
@@ -52,7 +53,9 @@ def everywhere(
         cleanup.callback(host.close)
 
         def new_guest() -> Guest:
-            return Guest(program, lambda *name: host.function(name[0], name[1], types[name]))
+            return Guest(
+                program, lambda module, name: host.function(module, name, types.get((module, name)))
+            )
 
         guest = new_guest()
         stops = 0
