@@ -40,8 +40,8 @@ from wasnap.instrument.emit import (
     uleb,
 )
 
-from wasnap.instrument.helpers import type_by_name
-from wasnap.instrument.layout import FunctionPlan, Group, PlannedSite, plan_function
+from wasnap.instrument.helpers import Helper, spill
+from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
 from wasnap.instrument.scan import (
     CALL,
     KIND_NAMES,
@@ -74,6 +74,9 @@ from wasnap.wasm.types import (
     MemoryType,
     TableType,
 )
+
+SUCCESSOR = "wasnap.resume."
+"""Prefix of the imports that stand for other continuations; behind it the site's number."""
 
 HOT = "wasnap"
 """The module name under which the hot module's exports (and the table of slots) are imported."""
@@ -121,23 +124,21 @@ class Continuations:
         function = self.function_of(number)
         planned = self._planned(number)
         s = planned.scan
+        results = s.results if s.kind == CALL else b""
         group = planned.group
-        n_results = len(s.results) if s.kind == CALL else 0
-        return Site(
-            number,
-            function,
-            KIND_NAMES[s.kind],
-            s.start,
-            s.results if s.kind == CALL else b"",
-            group.offset_of_operand(len(group.operands) - n_results),
-            group.size,
-        )
+        offset = group.offset_of_operand(len(s.operands) - len(results))
+        return Site(number, function, KIND_NAMES[s.kind], s.start, results, offset, group.size)
 
     def module_for(self, number: int) -> bytes:
         """The continuation module for site ``number``: exports ``resume``, () -> results of the function."""
         function = self.function_of(number)
         plan = self._plan(function)
-        return _Continuation(self, plan, self._planned(number), self._first_site(function)).encode()
+        first_site = self._first_site(function)
+        site = self._planned(number)
+        # Twice: which functions are imported is known at the end, and only then where the module's own begin.
+        draft = _Continuation(self, plan, site, first_site, {})
+        draft.encode()
+        return _Continuation(self, plan, site, first_site, draft.helper_imports).encode()
 
     def _first_site(self, function: int) -> int:
         return self.info.site_bases[function - self.facts.n_imported]
@@ -166,7 +167,12 @@ class _Continuation:
     """The making of one continuation function and the module around it."""
 
     def __init__(
-        self, program: Continuations, plan: FunctionPlan, site: PlannedSite, first_site: int
+        self,
+        program: Continuations,
+        plan: FunctionPlan,
+        site: PlannedSite,
+        first_site: int,
+        imported: dict[str, int],
     ) -> None:
         self.program = program
         self.plan = plan
@@ -181,7 +187,9 @@ class _Continuation:
             self._type_indices.setdefault(t, i)
         self._imports_of_indices()
         self.helper_imports: dict[str, int] = {}
-        self.n_functions = self.facts.n_imported
+        self.own_helpers: dict[str, int] = {}
+        for name in imported:
+            self.helper(name)
         self.target = Target(
             control=len(self.facts.memory64),
             frame_pointer=len(self.facts.globals),
@@ -211,20 +219,22 @@ class _Continuation:
         return index
 
     def helper(self, name: str) -> int:
-        """The index of a helper of the hot module, imported when it is first asked for."""
+        """The index of a helper of the hot module, imported when it is first asked for; or of one of our own."""
+        if name.startswith(abi.SPILL):
+            first = self.facts.n_imported + len(self.helper_imports)
+            return first + self.own_helpers.setdefault(name, len(self.own_helpers))
         index = self.helper_imports.get(name)
         if index is None:
             params, results = self._helper_type(name)
             self.module.imports.append(Import(HOT, name, FUNC, self.type_index(params, results)))
-            index = self.helper_imports[name] = self.n_functions
-            self.n_functions += 1
+            index = self.facts.n_imported + len(self.helper_imports)
+            self.helper_imports[name] = index
         return index
 
     def _helper_type(self, name: str) -> tuple[bytes, bytes]:
         i32, i64 = bytes((I32,)), bytes((I64,))
         fixed = {
-            abi.PUSH: (i32 + i32, b""),
-            abi.SEAL: (i32, b""),
+            abi.PUSH: (i32 + i32 + i32, b""),
             abi.TICK: (b"", i32),
             abi.ENTER: (b"", b""),
             abi.LEAVE: (b"", b""),
@@ -241,8 +251,8 @@ class _Continuation:
             kind, _, index = name.removeprefix("wasnap.init").split("_")
             is64 = (self.facts.memory64 if kind == "0" else self.facts.table64)[int(index)]
             return (i64 if is64 else i32) + i32 + i32, b""
-        if name.startswith(abi.PREFIX + "s"):
-            return type_by_name(name).params, b""
+        if name.startswith(SUCCESSOR):
+            return b"", self.plan.scan.type.results
         chunk = self.program.chunks[int(name.removeprefix("wasnap.d"))]
         return chunk[0].params + i32, chunk[0].results
 
@@ -265,21 +275,25 @@ class _Continuation:
             imports.append(Import(HOT, abi.FUNCS, TABLE, TableType(FUNCREF, Limits(0))))
         for i, g in enumerate(old.global_space()):
             imports.append(Import(HOT, f"wasnap.g{i}", GLOBAL, g))
-        for name in (abi.FRAME_POINTER, abi.FRAME, abi.STOP):
+        for name in (abi.FRAME_POINTER, abi.STOP):
             imports.append(Import(HOT, name, GLOBAL, GlobalType(I32, True)))
         for i, tag in enumerate(old.tag_space()):
             imports.append(Import(HOT, f"wasnap.e{i}", TAG, tag))
 
     def encode(self) -> bytes:
         results = self.plan.scan.type.results
-        body = self._function(results)
-        module = self.module
-        module.functions.append(self.type_index(b"", results))
+        code = self._function(results)
+        own = [spill(self.target, name) for name in self.own_helpers]
         types = self.plan.types + bytes(self.scratch.types)
-        module.code.append(Body(runs(types), body))
-        module.exports.append(Export(abi.RESUME, FUNC, self.n_functions))
+        own.append(Helper(FuncType(b"", results), types, code))
+        module = self.module
+        for f in own:
+            module.functions.append(self.type_index(f.type.params, f.type.results))
+            module.code.append(Body(runs(f.locals), f.code))
+        last = self.facts.n_imported + len(self.helper_imports) + len(self.own_helpers)
+        module.exports.append(Export(abi.RESUME, FUNC, last))
         name = self.program.function_name(self.plan.scan.index)
-        names = encode_function_names({self.n_functions: name})
+        names = encode_function_names({last: name})
         module.customs.append(Custom("name", names, 11))
         return encode(module)
 
@@ -293,11 +307,9 @@ class _Continuation:
             path.append(frame)
             frame = frame.parent
         path.reverse()
-        # All sites of the function may be needed: what precedes the site is reached again around a loop.
-        groups: dict[int, Group] = {}
-        for p in self.plan.sites:
-            groups.setdefault(id(p.group), p.group)
-        self.cold = ColdCode(target, self._reachable(path, groups), self.plan.types, self.scratch)
+        self.headers = {p.scan.frame.start: p for p in self.plan.sites if p.scan.kind == LOOP}
+        sites = self._reachable(path)
+        self.cold = ColdCode(target, sites, self.plan.types, self.scratch, self.first_site)
         self._collect_marks()
         prologue = self._prologue()
         self.depth = 1
@@ -311,25 +323,25 @@ class _Continuation:
             self._level(path, 0)
             self._emit(b"\x0b")
         return b"".join(
-            (prologue, self.cold.opening(results), *self.out, self.cold.closing(results, self.first_site))
+            (prologue, self.cold.opening(results), *self.out, self.cold.closing(results))
         )
 
-    def _reachable(self, path: list[Frame], groups: dict[int, Group]) -> list[Group]:
-        """The groups of the sites that the continuation's code holds."""
+    def _reachable(self, path: list[Frame]) -> list[PlannedSite]:
+        """The sites that the continuation's code holds: those after the site, and in loops entered again whole."""
         if self.site.scan.kind == TAIL:
             return []
         start = self.site.scan.start
         for frame in path:
-            if frame.kind == 0x03:
+            if frame.kind == 0x03 and frame.start not in self.headers:
                 start = min(start, frame.start)
-        wanted = {id(p.group) for p in self.plan.sites if p.scan.start >= start}
-        return [g for g in groups.values() if id(g) in wanted]
+        return [p for p in self.plan.sites if p.scan.start >= start]
 
     def _collect_marks(self) -> None:
         copied = 0
         for p in self.plan.sites:
             copied |= p.group.node.mask
-            self.marks.setdefault(p.scan.pos, []).append((int(p.scan.kind == TAIL), p))
+            if p.polled:
+                self.marks.setdefault(p.scan.pos, []).append((int(p.scan.kind == TAIL), p))
         for frame in self.plan.scan.copied:
             if frame.copies and copied >> frame.copies[0] & 1:
                 self.marks.setdefault(frame.start, []).append((1, frame))
@@ -392,7 +404,11 @@ class _Continuation:
             self._emit(b"\x0c\x01")
             self._close()
             self.labels.pop()
-            self._range(frame.start, frame.end_pos + 1, marked=True, first=False)
+            header = self.headers.get(frame.start)
+            if header is None:  # a value that cannot be saved is live at the header
+                self._range(frame.start, frame.end_pos + 1, marked=True, first=False)
+            else:
+                self._hand_over(header)
             self._close()
             return
         if frame.kind == 0x1F:
@@ -413,30 +429,51 @@ class _Continuation:
 
     def _push_operands(self, without: int) -> None:
         """Push the operands saved in the frame, all but the last ``without``."""
-        group = self.site.group
-        frame = local_get(self.frame_local)
-        for k in range(len(group.operands) - without):
-            self._emit(self.target.load(group.operands[k], frame, group.offset_of_operand(k)))
+        for k in range(len(self.site.scan.operands) - without):
+            self._emit(self._operand(k))
+
+    def _operand(self, k: int) -> bytes:
+        site = self.site
+        offset = site.group.offset_of_operand(k)
+        return self.target.load(site.scan.operands[k], local_get(self.frame_local), offset)
 
     def _innermost(self) -> None:
         """After a call: the operands, then what the next continuation returns, or the results in the frame."""
         target, site = self.target, self.site
-        group, s = site.group, site.scan
+        s = site.scan
         n = len(s.results)
         self._push_operands(n)
-        frame, following = local_get(self.frame_local), local_get(self.next_local)
-        type = target.block_type(b"", s.results)
+        following = local_get(self.next_local)
         index = self.type_index(b"", s.results)
-        out = [following, b"\x04", type]
+        out = [following, b"\x04", target.block_type(b"", s.results)]
         out += [following, i32_const(1), b"\x6b", b"\x11", uleb(index), uleb(self.slots)]
         out.append(b"\x05")
-        for k in range(len(group.operands) - n, len(group.operands)):
-            out.append(target.load(group.operands[k], frame, group.offset_of_operand(k)))
+        for k in range(len(s.operands) - n, len(s.operands)):
+            out.append(self._operand(k))
         out.append(b"\x0b")
         # The innermost frame has just been left at this site: it goes on without a poll.
         stop = following + b"\x04\x7f" + target.stop + b"\x05" + i32_const(0) + b"\x0b"
-        out.append(target.poll(site, self.cold.label(group, self.depth), stop))
+        out.append(target.poll(site, self.cold.label(site, self.depth), stop))
         self._emit(b"".join(out))
+
+    def _hand_over(self, header: PlannedSite) -> None:
+        """The loop's parameters are on the stack: go on in the continuation of the loop's header, as its only frame."""
+        target = self.target
+        outer = self.scratch.new(I32)
+        fp = target.get_fp
+        successor = self.helper(f"{SUCCESSOR}{self.first_site + header.ordinal}")
+        self._emit(
+            b"".join(
+                (
+                    fp, local_set(outer),
+                    self.cold.push_frame(header),
+                    fp, i32_const(header.group.size), b"\x6b", target.set_fp,
+                    fp, local_get(outer), target.memarg(b"\x36", 0),
+                    fp, i32_const(0), target.memarg(b"\x36", 4),
+                    b"\x12", uleb(successor),
+                )
+            )
+        )  # fmt: skip
 
     # --- copying code, with its labels and indices put right ----------------------------------------------
 
@@ -486,7 +523,7 @@ class _Continuation:
     def _mark(self, thing: PlannedSite | Frame | tuple[SiteScan, bool]) -> None:
         target = self.target
         if isinstance(thing, PlannedSite):
-            label = self.cold.label(thing.group, self.depth)
+            label = self.cold.label(thing, self.depth)
             self._emit(target.poll(thing, label))
         elif isinstance(thing, Frame):
             self._emit(copy_code(thing, self.scratch))

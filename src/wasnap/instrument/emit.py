@@ -9,14 +9,14 @@ A function with safepoints is wrapped, so that no label inside it changes its de
             block $body (results)  the function's own code, with polls  end
             return
           end   ;; an entry: the operands are on the stack
-          i32.const ordinal  ..locals..  call $spill  br $finish            a small set: one helper stores all
-          ..store operands..  i32.const size  i32.const ordinal  br $node   a large one
+          i32.const site  ..locals..  call $spill  br $finish               a small set: one helper stores all
+          ..store operands..  i32.const size  i32.const site  br $node      a large one
         end     ;; a node
         ..store the locals that the parent does not..  br $parent
       end       ;; push
       call $push
     end         ;; finish
-    i32.const first site  call $seal  dummy results
+    dummy results
 
 A poll is ``load of the stop word, br_if $entry``: the branch carries the operands.  Where several sites share an entry
 it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  A helper that takes the values as its
@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from wasnap.instrument.abi import NO_STOP_DEPTH, PREFIX, SEAL, STOP_WORD
-from wasnap.instrument.layout import SMALL_SET_MAX, Group, Node, PlannedSite
+from wasnap.instrument.abi import NO_STOP_DEPTH, PUSH, SAVE_EXN, SAVE_REF, SPILL, STOP_WORD
+from wasnap.instrument.layout import Group, Node, PlannedSite
 from wasnap.instrument.scan import LOOP, Frame, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
@@ -120,10 +120,8 @@ class Target:
         self.type_index = type_index
         self.get_fp = bytes((GLOBAL_GET,)) + uleb(frame_pointer)
         self.set_fp = bytes((GLOBAL_SET,)) + uleb(frame_pointer)
-        self.get_frame = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 1)
-        self.set_frame = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 1)
-        self.set_stop = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 2)
-        stop = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 2)
+        self.set_stop = bytes((GLOBAL_SET,)) + uleb(frame_pointer + 1)
+        stop = bytes((GLOBAL_GET,)) + uleb(frame_pointer + 1)
         atomic = i32_const(0) + self.memarg(b"\xfe\x10", STOP_WORD, 2)
         if counted:
             stop = atomic = call(helper("wasnap.tick"))
@@ -234,18 +232,30 @@ def copy_code(frame: Frame, scratch: Scratch) -> bytes:
 
 
 class ColdCode:
-    """The cold code of one function: opens before the body, closes after it, and knows each group's label.
+    """The cold code of one function: opens before the body, closes after it, and knows each site's label.
 
     No call but the last may be made while values are still to be stored: a value that lives across a call is spilled by
     the engine's register allocator, and it does so in the hot loop.
     """
 
-    def __init__(self, target: Target, groups: Sequence[Group], types: bytes, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        target: Target,
+        sites: Iterable[PlannedSite],
+        types: bytes,
+        scratch: Scratch,
+        first_site: int,
+    ) -> None:
         self.target = target
         self.types = types
         self.scratch = scratch
-        self.groups = list(groups)
-        in_line = [g for g in self.groups if len(g.node.slots) > SMALL_SET_MAX]
+        self.first_site = first_site
+        groups: dict[int, Group] = {}
+        for site in sites:
+            if site.polled:
+                groups.setdefault(id(site.group), site.group)
+        self.groups = list(groups.values())
+        in_line = [g for g in self.groups if g.in_line]
         users: dict[int, int] = {}
         nodes: dict[int, Node] = {}
         for group in in_line:
@@ -265,16 +275,17 @@ class ColdCode:
         )
         self._ordinal = scratch.new(I32) if any(g.shared for g in in_line) else -1
         # Levels: 0 is $finish, 1 $push (if anything is stored in line), then the nodes, then the entries.
-        first_node = 1 + bool(in_line)
         self._has_push = bool(in_line)
+        first_node = 1 + self._has_push
         self._level = {id(n): first_node + i for i, n in enumerate(self.nodes)}
         first = first_node + len(self.nodes)
         self._entry = {id(g): first + i for i, g in enumerate(self.groups)}
         self.count = first + len(self.groups)
+        self._handles: dict[int, int] = {}
 
-    def label(self, group: Group, depth: int) -> int:
-        """The label of the group's entry from a place in the body where ``depth`` labels are open, $body included."""
-        return depth + self.count - 1 - self._entry[id(group)]
+    def label(self, site: PlannedSite, depth: int) -> int:
+        """The label of the site's entry from a place in the body where ``depth`` labels are open, $body included."""
+        return depth + self.count - 1 - self._entry[id(site.group)]
 
     def opening(self, results: bytes) -> bytes:
         target = self.target
@@ -288,7 +299,7 @@ class ColdCode:
         out.append(b"\x02" + target.block_type(b"", results))
         return b"".join(out)
 
-    def closing(self, results: bytes, first_site: int) -> bytes:
+    def closing(self, results: bytes) -> bytes:
         """Everything after the body (whose own ``end`` has been written)."""
         target = self.target
         out = [bytes((RETURN,))]
@@ -297,14 +308,24 @@ class ColdCode:
             out.append(self._entry_code(group))
         for node in reversed(self.nodes):
             out.append(b"\x0b")
-            out.append(self._store_locals(node))
+            out.append(self._store_locals(node.delta))
             out.append(self._branch(self._goal(node.parent), self._level[id(node)]))
         if self._has_push:
-            out.append(b"\x0b" + call(target.helper("wasnap.push")))
+            out.append(b"\x0b" + i32_const(0) + call(target.helper(PUSH)))
         out.append(b"\x0b")
-        out.append(i32_const(first_site) + call(target.helper(SEAL)))
         out += [ZERO[t] for t in results]
         out.append(b"\x0b")
+        return b"".join(out)
+
+    def push_frame(self, site: PlannedSite) -> bytes:
+        """Push the site's frame in straight code, not to unwind but to go on from it; its operands are on the stack."""
+        group = site.group
+        temps = self.scratch.take(group.operands)
+        out = [local_set(x) for x in reversed(temps)]
+        out.append(self._store(group, temps))
+        out.append(self._store_locals(group.node.slots))
+        out.append(i32_const(group.size) + i32_const(self.first_site + site.ordinal))
+        out.append(i32_const(1) + call(self.target.helper(PUSH)))
         return b"".join(out)
 
     def _goal(self, node: Node | None) -> int:
@@ -318,37 +339,58 @@ class ColdCode:
     def _entry_code(self, group: Group) -> bytes:
         target, node = self.target, group.node
         level = self._entry[id(group)]
-        if len(node.slots) <= SMALL_SET_MAX:
-            site = b"" if group.shared else i32_const(group.ordinal)
+        if group.shared:
+            site = i32_const(self.first_site) + bytes((I32_ADD,))
+        else:
+            site = i32_const(self.first_site + group.ordinal)
+        if not group.in_line:
             values = b"".join(local_get(local) for local, _ in node.slots)
             types = bytes(self.types[local] for local, _ in node.slots)
             spill = call(target.helper(spill_helper(group.operands, types)))
             return site + values + spill + self._branch(0, level)
         out = []
-        site = i32_const(group.ordinal)
         if group.shared:
             out.append(local_set(self._ordinal))
-            site = local_get(self._ordinal)
+            site = local_get(self._ordinal) + site
         temps = self.scratch.take(group.operands)
         out += [local_set(x) for x in reversed(temps)]
-        for i, (t, x) in enumerate(zip(group.operands, temps, strict=True)):
-            out.append(target.store(t, target.get_fp, local_get(x), group.offset_of_operand(i)))
+        out.append(self._store(group, temps))
         if id(node) in self._inlined:
-            out.append(self._store_locals(node))
+            out.append(self._store_locals(node.delta))
             goal = self._goal(node.parent)
         else:
             goal = self._goal(node)
         out.append(i32_const(group.size) + site + self._branch(goal, level))
         return b"".join(out)
 
-    def _store_locals(self, node: Node) -> bytes:
+    def _store(self, group: Group, temps: Sequence[int]) -> bytes:
+        """Store the operands, which are in ``temps``.
+
+        Saved references come before the frame's first byte: exceptions become frames of their own.
+        """
         target = self.target
-        return b"".join(
-            target.store(self.types[local], target.get_fp, local_get(local), offset)
-            for local, offset in node.delta
-        )
+        refs = [(t, x) for t, x in zip(group.operands, temps, strict=True) if t in (FUNCREF, EXNREF)]
+        refs += [(self.types[x], x) for x, _ in group.node.slots if self.types[x] in (FUNCREF, EXNREF)]
+        out = []
+        for t, x in refs:
+            handle = self._handles.get(x)
+            if handle is None:
+                handle = self._handles[x] = self.scratch.new(I32)
+            save = target.helper(SAVE_REF if t == FUNCREF else SAVE_EXN)
+            out.append(local_get(x) + call(save) + local_set(handle))
+        for i, (t, x) in enumerate(zip(group.operands, temps, strict=True)):
+            out.append(self._store_local(t, x, group.offset_of_operand(i)))
+        return b"".join(out)
+
+    def _store_local(self, t: int, local: int, offset: int) -> bytes:
+        if t in (FUNCREF, EXNREF):
+            t, local = I32, self._handles[local]
+        return self.target.store(t, self.target.get_fp, local_get(local), offset)
+
+    def _store_locals(self, slots: Iterable[tuple[int, int]]) -> bytes:
+        return b"".join(self._store_local(self.types[local], local, at) for local, at in slots)
 
 
 def spill_helper(operands: bytes, types: bytes) -> str:
-    """Name of the helper (operands.., ordinal, locals..) that pushes a whole frame."""
-    return f"{PREFIX}s{operands.hex()}_{types.hex()}"
+    """Name of the helper (operands.., site, locals..) that pushes a whole frame."""
+    return f"{SPILL}{operands.hex()}_{types.hex()}"

@@ -13,8 +13,11 @@ from wasnap.instrument.abi import (
     EXCEPTION_FRAME,
     FRAME_HEADER,
     NO_STOP_DEPTH,
-    PREFIX,
+    PUSH,
+    SAVE_EXN,
+    SAVE_REF,
     SIZE_OF,
+    SPILL,
     STATIC_AREA,
     STOP_WORD,
 )
@@ -38,65 +41,53 @@ I = bytes((I32,))  # noqa: E741
 
 
 def push(target: Target, headroom: int) -> Helper:
-    """(size, site): write the header of the frame at the frame pointer, move the pointer behind it, make room.
+    """(size, site, keep): write the header of the frame at the frame pointer, move the pointer behind it, make room.
 
-    Leaves the frame's address in the global ``wasnap.frame``. Afterwards ``headroom`` more bytes may be stored.
+    Afterwards ``headroom`` more bytes may be stored before the next push.  Unless ``keep`` is 1 the stop global is set: the
+    guest unwinds, whoever asked for it.
     """
     size_pages = b"\x3f" + uleb(target.control)
     grow = b"\x40" + uleb(target.control)
-    room = target.get_fp + local_get(0) + b"\x6a" + i32_const(65535 + headroom) + b"\x6a" + i32_const(16) + b"\x76"
+    room = target.get_fp + i32_const(65535 + headroom) + b"\x6a" + i32_const(16) + b"\x76"
     code = b"".join(
         (
-            room, size_pages, b"\x4f", b"\x04\x40",  # (fp + size + headroom + 65535) >> 16 >= pages (unsigned)
-            local_get(0), i32_const(16), b"\x76", i32_const(GROW_PAGES + (headroom >> 16)), b"\x6a", grow,
-            i32_const(-1), b"\x46", b"\x04\x40\x00\x0b",
-            b"\x0b",
-            i32_const(1), target.set_stop,
-            target.get_fp, target.set_frame,
-            target.get_frame, local_get(1), target.memarg(b"\x36", 0),
-            target.get_frame, local_get(0), target.memarg(b"\x36", 4),
-            target.get_fp, local_get(0), b"\x6a", target.set_fp, b"\x0b",
+            local_get(2), b"\x45\x04\x40", i32_const(1), target.set_stop, b"\x0b",
+            target.get_fp, local_get(1), target.memarg(b"\x36", 0),
+            target.get_fp, local_get(0), target.memarg(b"\x36", 4),
+            target.get_fp, local_get(0), b"\x6a", target.set_fp,
+            room, size_pages, b"\x4f", b"\x04\x40",  # (fp + headroom + 65535) >> 16 >= pages (unsigned)
+            i32_const(GROW_PAGES + (headroom >> 16)), grow, i32_const(-1), b"\x46", b"\x04\x40\x00\x0b",
+            b"\x0b\x0b",
         )
     )  # fmt: skip
-    return Helper(FuncType(I + I, b""), b"", code)
+    return Helper(FuncType(I + I + I, b""), b"", code)
 
 
-def seal(target: Target) -> Helper:
-    """(first site): the frame just pushed holds the ordinal of its site within the function: make it the site's number."""
-    code = target.get_frame + target.get_frame + target.memarg(b"\x28", 0) + local_get(0) + b"\x6a"
-    return Helper(FuncType(I, b""), b"", code + target.memarg(b"\x36", 0) + b"\x0b")
-
-
-def spill(target: Target, operands: bytes, types: bytes) -> Helper:
-    """(operands.., ordinal, locals..): push a whole frame."""
+def spill(target: Target, name: str) -> Helper:
+    """(operands.., site, locals..): push a whole frame. ``name``: see ``emit.spill_helper``."""
+    head, _, tail = name.removeprefix(SPILL).partition("_")
+    operands, types = bytes.fromhex(head), bytes.fromhex(tail)
     n = len(operands)
-    sizes = [SIZE_OF[t] for t in types]
+    params = operands + I + types
+    out = []
+    # Saved references first: exceptions become frames of their own.
+    values: list[tuple[int, bytes]] = []
+    handles = bytearray()
+    for i, t in enumerate(params):
+        if t in (FUNCREF, EXNREF):
+            handle = len(params) + len(handles)
+            handles.append(I32)
+            save = target.helper(SAVE_REF if t == FUNCREF else SAVE_EXN)
+            out.append(local_get(i) + call(save) + local_set(handle))
+            values.append((I32, local_get(handle)))
+        else:
+            values.append((t, local_get(i)))
     offset = FRAME_HEADER
-    out = [i32_const(FRAME_HEADER + sum(sizes) + sum(SIZE_OF[t] for t in operands)) + local_get(n)]
-    out.append(call(target.helper("wasnap.push")))
-    for i, t in enumerate(types):
-        out.append(target.store(t, target.get_frame, local_get(n + 1 + i), offset))
+    for t, value in values[n + 1 :] + values[:n]:
+        out.append(target.store(t, target.get_fp, value, offset))
         offset += SIZE_OF[t]
-    for i, t in enumerate(operands):
-        out.append(target.store(t, target.get_frame, local_get(i), offset))
-        offset += SIZE_OF[t]
-    return Helper(FuncType(operands + I + types, b""), b"", b"".join(out) + b"\x0b")
-
-
-def by_name(target: Target, name: str) -> Helper:
-    """The helper that a name of ``emit.spill_helper`` asks for."""
-    return spill(target, *_spilled(name))
-
-
-def type_by_name(name: str) -> FuncType:
-    """The type of that helper."""
-    operands, types = _spilled(name)
-    return FuncType(operands + I + types, b"")
-
-
-def _spilled(name: str) -> tuple[bytes, bytes]:
-    operands, _, types = name.removeprefix(PREFIX + "s").partition("_")
-    return bytes.fromhex(operands), bytes.fromhex(types)
+    out.append(i32_const(offset) + local_get(n) + i32_const(0) + call(target.helper(PUSH)) + b"\x0b")
+    return Helper(FuncType(params, b""), bytes(handles), b"".join(out))
 
 
 def tick(target: Target) -> Helper:
@@ -158,14 +149,15 @@ def load_ref(refs: int) -> Helper:
 
 
 def save_exn(target: Target, tags: Sequence[FuncType]) -> Helper:
-    """(exnref) -> address: throw it, catch it by its tag, and push its payload as a frame of its own (0 for null).
+    """(exnref) -> address: throw it, catch it by its tag, and push its payload as a frame of its own (0 for null)."""
+    own = 1
+    local_types = bytearray(I)
 
-    ``wasnap.frame`` stays what it was: the frame that the reference belongs to may be half written.
-    """
-    outer, own = 1, 2
-    local_types = bytearray(I + I)
+    def new_local(t: int) -> int:
+        local_types.append(t)
+        return len(local_types)
+
     out = [local_get(0), b"\xd1", b"\x04\x40", i32_const(0), b"\x0f\x0b"]
-    out.append(target.get_frame + local_set(outer))
     out.append(b"\x02\x40")  # $foreign: an exception of no tag of ours
     for tag in reversed(tags):
         out.append(b"\x02" + target.block_type(b"", tag.params))
@@ -175,21 +167,25 @@ def save_exn(target: Target, tags: Sequence[FuncType]) -> Helper:
     out.append(b"\x02" + uleb(len(tags)))
     out.append(local_get(0) + b"\x0a\x0b\x00")
     for k, tag in enumerate(tags):
-        temps = []
-        for t in tag.params:
-            local_types.append(t)
-            temps.append(len(local_types))
+        temps = [new_local(t) for t in tag.params]
         out.append(b"\x0b")
         out += [local_set(x) for x in reversed(temps)]
-        size = FRAME_HEADER + sum(SIZE_OF[t] for t in tag.params)
-        out.append(i32_const(size) + i32_const(EXCEPTION_FRAME + k) + call(target.helper("wasnap.push")))
-        out.append(target.get_frame + local_set(own))
-        offset = FRAME_HEADER
+        values = []
         for x, t in zip(temps, tag.params, strict=True):
+            if t == EXNREF:  # a frame of its own, before this one
+                handle = new_local(I32)
+                out.append(local_get(x) + call(target.helper(SAVE_EXN)) + local_set(handle))
+                x, t = handle, I32
+            values.append((local_get(x), t))
+        out.append(target.get_fp + local_set(own))
+        offset = FRAME_HEADER
+        for value, t in values:
             if t != EXTERNREF:  # such tags make exception references unsaveable: never reached
-                out.append(target.store(t, local_get(own), local_get(x), offset))
+                out.append(target.store(t, target.get_fp, value, offset))
             offset += SIZE_OF[t]
-        out.append(local_get(outer) + target.set_frame + local_get(own) + b"\x0f")
+        header = i32_const(offset) + i32_const(EXCEPTION_FRAME + k) + i32_const(1)
+        out.append(header + call(target.helper(PUSH)))
+        out.append(local_get(own) + b"\x0f")
     out.append(b"\x0b\x00\x0b")
     return Helper(FuncType(bytes((EXNREF,)), I), bytes(local_types), b"".join(out))
 

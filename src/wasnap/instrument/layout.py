@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
 from wasnap.instrument.callgraph import CallGraph
-from wasnap.instrument.scan import TAIL, Frame, FunctionScan, SiteScan
+from wasnap.instrument.scan import LOOP, TAIL, Frame, FunctionScan, SiteScan
 
 SMALL_SET_MAX = 14
 """Locals that one helper takes as parameters."""
@@ -48,12 +48,14 @@ class Group:
     """The sites with the same operands and the same set: one cold entry.
 
     ``size``: of the whole frame.  ``ordinal``: the site's, if there is just one; ``shared``: there are more.
+    ``in_line``: its values are stored one by one, not by a helper.
     """
 
     operands: bytes
     node: Node
     size: int
     ordinal: int
+    in_line: bool
     shared: bool = False
 
     def offset_of_operand(self, i: int) -> int:
@@ -62,11 +64,15 @@ class Group:
 
 @dataclass(slots=True)
 class PlannedSite:
-    """A safepoint: the scan's site, its number within the function, its group."""
+    """A safepoint: the scan's site, its number within the function, its group.
+
+    ``polled`` is False for a loop that needs no poll: nothing stops there, but a continuation can begin there.
+    """
 
     scan: SiteScan
     ordinal: int
     group: Group
+    polled: bool
 
 
 @dataclass(slots=True)
@@ -88,7 +94,7 @@ def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
     carried: dict[int, int] = {}
     all_saveable = not any(graph.blocked(scan, site) for site in scan.sites)
     for ordinal, site in enumerate(scan.sites):
-        if not graph.calls_suspending(site) or (all_saveable and graph.is_covered(site)):
+        if not graph.calls_suspending(site):
             continue
         if graph.blocked(scan, site):
             if graph.guards(scan, site):
@@ -96,19 +102,22 @@ def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
             continue
         mask = 0 if site.kind == TAIL else site.live | _copies(site.frame, carried)
         chosen.append((ordinal, site, mask))
-    nodes = _forest({mask for _, _, mask in chosen}, types)
+    exact = scan.dispatches
+    nodes = _forest({mask for _, _, mask in chosen}, types, exact)
     groups: dict[tuple[bytes, int], Group] = {}
     planned = []
     for ordinal, site, mask in chosen:
-        key = (site.operands, mask)
+        polled = not (site.kind == LOOP and all_saveable and graph.is_covered(site))
+        key = (site.operands, ordinal if exact or not polled else ~mask)
         group = groups.get(key)
         if group is None:
             node = nodes[mask]
             size = node.size + sum(SIZE_OF[t] for t in site.operands)
-            group = groups[key] = Group(site.operands, node, size, ordinal)
+            in_line = exact or len(node.slots) > SMALL_SET_MAX
+            group = groups[key] = Group(site.operands, node, size, ordinal, in_line)
         else:
             group.shared = True
-        planned.append(PlannedSite(site, ordinal, group))
+        planned.append(PlannedSite(site, ordinal, group, polled))
     return FunctionPlan(scan, types, planned, guarded)
 
 
@@ -130,15 +139,16 @@ def _copies(frame: Frame | None, known: dict[int, int]) -> int:
     return mask
 
 
-def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
+def _forest(masks: set[int], types: bytes, exact: bool) -> dict[int, Node]:
     ordered = sorted(masks, key=lambda m: (m.bit_count(), m))
     nodes: dict[int, Node] = {}
     for i, mask in enumerate(ordered):
         parent: Node | None = None
-        for j in range(i - 1, max(-1, i - 1 - _SEARCH_MAX), -1):
-            if ordered[j].bit_count() <= SMALL_SET_MAX or mask.bit_count() <= SMALL_SET_MAX:
-                break  # small sets are stored by helpers, as a whole
-            candidate = ordered[j]
+        # Small sets are stored by helpers, as a whole.
+        near = () if exact or mask.bit_count() <= SMALL_SET_MAX else ordered[max(0, i - _SEARCH_MAX) : i]
+        for candidate in reversed(near):
+            if candidate.bit_count() <= SMALL_SET_MAX:
+                break
             if candidate & ~mask == 0:
                 parent = nodes[candidate]
                 break

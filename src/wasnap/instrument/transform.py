@@ -13,7 +13,7 @@ from wasnap.instrument import abi, helpers
 from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.emit import ColdCode, Scratch, Target, copy_code, i32_const
-from wasnap.instrument.layout import FunctionPlan, Group, plan_function
+from wasnap.instrument.layout import FunctionPlan, plan_function
 from wasnap.instrument.scan import (
     INDIRECT,
     TAIL,
@@ -232,21 +232,19 @@ class Transform:
         edits: list[tuple[int, int, bytes]] = []
         opening = closing = b""
         if plan.sites:
-            groups: dict[int, Group] = {}
+            cold = ColdCode(target, plan.sites, plan.types, scratch, first_site)
             copied = 0
             for p in plan.sites:
-                groups.setdefault(id(p.group), p.group)
+                if p.polled:
+                    site = p.scan
+                    poll = target.poll(p, cold.label(p, site.depth))
+                    edits.append((site.pos, int(site.kind == TAIL), poll))
                 copied |= p.group.node.mask
-            cold = ColdCode(target, list(groups.values()), plan.types, scratch)
-            for p in plan.sites:
-                site = p.scan
-                poll = target.poll(p, cold.label(p.group, site.depth))
-                edits.append((site.pos, int(site.kind == TAIL), poll))
             for frame in s.copied:
                 if frame.copies and copied >> frame.copies[0] & 1:
                     edits.append((frame.start, 1, copy_code(frame, scratch)))
             opening = cold.opening(s.type.results)
-            closing = cold.closing(s.type.results, first_site)
+            closing = cold.closing(s.type.results)
         for site in plan.guarded:
             before, after = target.guard(site, call_params(self.facts, body.code, site.start, site.callee))
             edits.append((site.start, 1, before))
@@ -325,9 +323,8 @@ class Transform:
         exports.append(Export(abi.CONTROL, MEMORY, target.control))
         exports.append(Export(abi.FRAME_POINTER, GLOBAL, len(facts.globals)))
         module.memories.append(MemoryType(Limits(pages, abi.CONTROL_PAGES_MAX)))
-        exports.append(Export(abi.FRAME, GLOBAL, len(facts.globals) + 1))
-        exports.append(Export(abi.STOP, GLOBAL, len(facts.globals) + 2))
-        for start in (info.frames_base, 0, 0):
+        exports.append(Export(abi.STOP, GLOBAL, len(facts.globals) + 1))
+        for start in (info.frames_base, 0):
             module.globals.append(Global(GlobalType(I32, True), i32_const(start) + b"\x0b"))
 
         refs = len(facts.table_elements)
@@ -348,7 +345,8 @@ class Transform:
 
         self._write_helpers(info, tags, refs, headroom)
         for name, index in self._helper_names.items():
-            exports.append(Export(name, FUNC, index))
+            if not name.startswith(abi.SPILL):
+                exports.append(Export(name, FUNC, index))
         module.exports += exports
 
     def _write_helpers(
@@ -357,7 +355,6 @@ class Transform:
         target = self.target
         written: dict[str, helpers.Helper] = {
             abi.PUSH: helpers.push(target, headroom),
-            abi.SEAL: helpers.seal(target),
             abi.SAVE: helpers.save_globals(target, self.slots),
             abi.LOAD: helpers.load_globals(target, self.slots, self.flags),
         }
@@ -386,7 +383,7 @@ class Transform:
         for name in written:
             self.helper(name)
         for name in self._helper_names:  # in the order of their indices
-            helper = written.get(name) or helpers.by_name(target, name)
+            helper = written.get(name) or helpers.spill(target, name)
             self.module.functions.append(self.type_index(helper.type.params, helper.type.results))
             self.module.code.append(Body(runs(helper.locals), helper.code))
 
