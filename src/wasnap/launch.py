@@ -19,7 +19,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -93,6 +93,7 @@ def begin(
             for m in config.dirs
         ],
         counted=counted,
+        options={"unknown_imports": config.unknown_imports},
     )
     launch = Launch(data, name, config, start, create=journal)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
@@ -139,6 +140,7 @@ def _resumed(journal: Journal, at: int | None, module: bytes, config: HostConfig
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(at)
+    config = replace(config, unknown_imports=start.options.get("unknown_imports", "refuse"))
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 
@@ -155,15 +157,7 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
         )
     dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
-    start = journal.start
-    return HostConfig(
-        args=tuple(start.args),
-        env=start.env,
-        dirs=tuple(dirs.values()),
-        stdin=config.stdin,
-        stdout=config.stdout,
-        stderr=config.stderr,
-    )
+    return replace(config, dirs=tuple(dirs.values()))
 
 
 def _is_ours(journal: Journal) -> bool:
@@ -192,14 +186,7 @@ def _read(module: Source, name: str) -> tuple[bytes, str]:
 
 def _with_name(config: HostConfig, name: str) -> HostConfig:
     """The configuration with the program's name as the first argument."""
-    return HostConfig(
-        args=(name, *config.args),
-        env=config.env,
-        dirs=config.dirs,
-        stdin=config.stdin,
-        stdout=config.stdout,
-        stderr=config.stderr,
-    )
+    return replace(config, args=(name, *config.args))
 
 
 def _text(value: str) -> str:

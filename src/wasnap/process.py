@@ -27,7 +27,7 @@ from wasnap import snapshot as snapshots
 from wasnap import triggers
 from wasnap.engine import Exited, Failed, Finished, Guest, Program, Stopped, Trapped
 from wasnap.errors import ProcessEnded, UsageError, WasnapError
-from wasnap.host import Clock, Host, HostConfig, Random
+from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.journal import Journal
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
@@ -55,6 +55,8 @@ class Process:
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
+    ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
+    ``trap`` when one is called, or let it do nothing and return ``zero``.
     ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     """
 
@@ -78,6 +80,7 @@ class Process:
         random: Random | None = None,
         counted: Iterable[int] | None = None,
         name: str = "",
+        unknown_imports: UnknownImports = "refuse",
         on_snapshot: Callable[[int], None] | None = None,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
@@ -95,6 +98,7 @@ class Process:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            unknown_imports=unknown_imports,
         )
         self._journal_path = None if journal is None else Path(journal)
         self._at = at
@@ -186,7 +190,7 @@ class Process:
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         try:
             guest = Guest(
-                program, lambda module, name: host.function(module, name, types[module, name])
+                program, lambda module, name: host.function(module, name, types.get((module, name)))
             )
         except BaseException:
             host.close()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.host import UnknownImports
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -15,6 +19,12 @@ from wasnap.cli import options
 @options.snapshots
 @options.directories
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
+@click.option(
+    "--unknown-imports",
+    type=click.Choice(["refuse", "trap", "zero"]),
+    default="refuse",
+    help="What becomes of functions it imports and nobody provides (refuse to run it).",
+)
 @options.messages
 @click.argument("module")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -26,6 +36,7 @@ def run(
     stop_after_snapshot: bool,
     dirs: tuple[str, ...],
     env: tuple[str, ...],
+    unknown_imports: UnknownImports,
     module: str,
     args: tuple[str, ...],
 ) -> None:
@@ -57,5 +68,6 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        unknown_imports=unknown_imports,
     )
     sys.exit(process.run())

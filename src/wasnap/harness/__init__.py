@@ -3,20 +3,21 @@
     instance.py       any export of any module, stopped at every n-th safepoint
     job.py            what a run is given, what came of it, how two of them differ
     differential.py   a program, disturbed at random moments and resumed, against an undisturbed run
-    everywhere.py     a program, stopped at every n-th safepoint
+    everywhere.py     a program, stopped at chosen safepoints, or at all of them
     __main__.py       ``python -m wasnap.harness MODULE [ARG]...``
 
 A seed names a run: a failing seed is the bug report.
 """
 
 from wasnap.harness.differential import MODES, Reference, Report, differential, undisturbed
-from wasnap.harness.everywhere import everywhere
+from wasnap.harness.everywhere import Everywhere, everywhere
 from wasnap.harness.instance import Global, Instance, Memory, Table, invoke
 from wasnap.harness.job import Difference, Job, Make, Outcome
 
 __all__ = [
     "MODES",
     "Difference",
+    "Everywhere",
     "Global",
     "Instance",
     "Job",

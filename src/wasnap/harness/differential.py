@@ -175,6 +175,7 @@ class _Run:
             clock=None if self._system_clock else FakeClock(),
             random=SeededRandom(b"harness"),
             counted=counted,
+            unknown_imports=job.unknown_imports,
             on_snapshot=self._keep,
         )
         return process, stdout
@@ -225,7 +226,8 @@ def _kill(
             job = make(world)
             for name, value in job.env.items():
                 options += ["--env", f"{name}={value}"]
-            command = ["run", "--journal", str(journal), *options, str(job.module), *job.args]
+            options += ["--journal", str(journal), "--unknown-imports", job.unknown_imports]
+            command = ["run", *options, str(job.module), *job.args]
         else:
             stdout = stdout[: _written(journal, begun)]
             command = ["resume", *options, str(journal)]

@@ -1,4 +1,4 @@
-"""A program, stopped and captured at every n-th safepoint, going on in place or in a new instance.
+"""A program, stopped and captured at chosen safepoints, going on in place or in a new instance.
 
 No journal and no second process: this is about the transform and the engine, a thousand stops a
 second. The host is the same one all the time.
@@ -6,9 +6,12 @@ second. The host is the same one all the time.
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from wasnap.engine import (
     BufferExtent,
@@ -24,15 +27,26 @@ from wasnap.engine import (
 from wasnap.harness.job import Make, Outcome, outcome
 from wasnap.host import FakeClock, Host, HostConfig, Mapping, SeededRandom
 
+NEVER = 1 << 62
+
+
+class Everywhere(NamedTuple):
+    """What came of it, how often it was stopped, and how many safepoints it passed in all."""
+
+    outcome: Outcome
+    stops: int
+    safepoints: int
+
 
 def everywhere(
-    make: Make, directory: Path, *, every: int = 1, fresh: bool = False
-) -> tuple[Outcome, int]:
-    """Run the job in a new ``directory``; what came of it, and how often it was stopped.
+    make: Make, directory: Path, *, every: int | Iterable[int] = 1, fresh: bool = False
+) -> Everywhere:
+    """Run the job in a new ``directory``, stopping it at every so-manieth safepoint.
 
-    ``fresh``: each time what was captured goes on in a new instance. ``every`` 0: never stopped.
-    Raises GuestTrap.
+    ``every``: 0 for never; or how many to pass before each stop, and none after the last.
+    ``fresh``: each time what was captured goes on in a new instance. Raises GuestTrap.
     """
+    steps = itertools.repeat(every) if isinstance(every, int) else iter(every)
     world = directory / "world"
     world.mkdir(parents=True)
     job = make(world)
@@ -45,6 +59,7 @@ def everywhere(
             stdin=cleanup.enter_context(open(job.stdin or os.devnull, "rb")).fileno(),
             stdout=stdout.fileno(),
             stderr=cleanup.enter_context(open(directory / "stderr", "wb")).fileno(),
+            unknown_imports=job.unknown_imports,
         )
         program = Program.load(job.module.read_bytes(), counted=True)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
@@ -52,18 +67,23 @@ def everywhere(
         cleanup.callback(host.close)
 
         def new_guest() -> Guest:
-            return Guest(program, lambda *name: host.function(name[0], name[1], types[name]))
+            return Guest(
+                program, lambda module, name: host.function(module, name, types.get((module, name)))
+            )
 
         guest = new_guest()
-        stops = 0
-        guest.start(countdown=every)
+        stops = passed = 0
+        step = next(steps, 0)
+        guest.start(countdown=step or NEVER)
         try:
             while True:
                 match guest.wait():
                     case Stopped():
                         stops += 1
+                        passed += step
                         guest = _again(guest, new_guest() if fresh else None)
-                        guest.proceed(countdown=every)
+                        step = next(steps, 0)
+                        guest.proceed(countdown=step or NEVER)
                     case Exited(code):
                         break
                     case Finished():
@@ -73,9 +93,11 @@ def everywhere(
                         raise trap
                     case Failed(error):
                         raise error
+            passed += (step or NEVER) - guest.countdown
         finally:
             guest.close()
-    return outcome(code, (directory / "stdout").read_bytes(), job), stops
+    found = outcome(code, (directory / "stdout").read_bytes(), job)
+    return Everywhere(found, stops, passed)
 
 
 def _again(guest: Guest, other: Guest | None) -> Guest:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+from wasnap.host import UnknownImports
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Job:
     """One program made ready to run in a world of its own.
 
     ``dirs``: guest path -> host directory. ``outputs``: files that must come out the same.
-    ``stdin``: a file, or None for an empty one.
+    ``stdin``: a file, or None for an empty one. ``unknown_imports``: as for ``Process``.
     """
 
     module: Path
@@ -23,6 +25,7 @@ class Job:
     outputs: tuple[Path, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: Path | None = None
+    unknown_imports: UnknownImports = "refuse"
 
     def moved(self, source: Path, target: Path) -> Job:
         """The same job in ``target``, a copy of ``source``; what lies outside stays shared."""
@@ -30,13 +33,11 @@ class Job:
         def move(path: Path) -> Path:
             return target / path.relative_to(source) if path.is_relative_to(source) else path
 
-        return Job(
-            self.module,
-            self.args,
-            {guest: move(host) for guest, host in self.dirs.items()},
-            tuple(move(path) for path in self.outputs),
-            self.env,
-            None if self.stdin is None else move(self.stdin),
+        return replace(
+            self,
+            dirs={guest: move(host) for guest, host in self.dirs.items()},
+            outputs=tuple(move(path) for path in self.outputs),
+            stdin=None if self.stdin is None else move(self.stdin),
         )
 
 

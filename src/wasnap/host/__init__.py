@@ -9,11 +9,12 @@ Map of the room::
     file.py  directory.py  stream.py    the kinds of descriptors
     beneath.py  root.py                 paths that cannot leave a mapped directory
     clock.py  random.py  rights.py
+    unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import HostConfig, Mapping
+from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
 from .world import Host, HostState
 
@@ -28,4 +29,5 @@ __all__ = [
     "SeededRandom",
     "SystemClock",
     "SystemRandom",
+    "UnknownImports",
 ]

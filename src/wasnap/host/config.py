@@ -7,6 +7,10 @@ process gets at the directories that the resuming user mapped (see ``world.Host.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+UnknownImports: TypeAlias = Literal["refuse", "trap", "zero"]
+"""What becomes of an imported function that nobody has: see ``unknown.py``."""
 
 
 @dataclass(frozen=True)
@@ -38,3 +42,4 @@ class HostConfig:
     stdin: int | None = 0
     stdout: int | None = 1
     stderr: int | None = 2
+    unknown_imports: UnknownImports = "refuse"

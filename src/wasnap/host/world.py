@@ -24,6 +24,7 @@ from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .root import Root
 from .stream import Device, DeviceState, Stream, StreamState
+from .unknown import unknown
 
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
@@ -84,6 +85,7 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.descriptors = Descriptors()
+        self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
             for name in _STANDARD
@@ -133,8 +135,10 @@ class Host:
         if not self._functions:
             self._functions = wasip1.functions(self)
         found = self._functions.get((module, name))
-        if module not in wasip1.MODULES or type is None:
+        if type is None:
             return found
+        if module not in wasip1.MODULES:
+            return found or unknown(module, name, type, self._unknown_imports)
         if found is None or (found.params, found.results) != type:
             return wasip1.missing(module, name, *type)
         return found

@@ -1,0 +1,63 @@
+"""Programs none of us wrote, saved at random moments and resumed: nothing they do may change.
+
+``WASNAP_SEEDS``: how many seeds each program gets (2). A seed decides by what it is disturbed
+(safepoints, times, kills in turn) and when, so each failure repeats with its number.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import programs
+from wasnap.harness import MODES, Job, Reference, differential
+
+SEEDS = int(os.environ.get("WASNAP_SEEDS", "2"))
+FIRST_SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
+SNAPSHOTS = 3
+
+SYSTEM_CLOCK = {"go"}
+"""Their results do not depend on the clock, but they wait for it."""
+
+CHANGES_IN_PLACE = {"sqlite", "lld22", "clang22"}
+"""What they write cannot be cut back to a snapshot by the size of files alone: not killed."""
+
+IMPORTS = {"micropython"}
+"""They import what only their makers' embedder provides, and get zeros from it."""
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", programs.PROGRAMS)
+def test_program(name: str, tmp_path: Path) -> None:
+    """Output, exit code and written files are those of an undisturbed run."""
+
+    def make(directory: Path) -> Job:
+        setting = programs.set_up(name, directory / "world")
+        return Job(
+            setting.module,
+            setting.args,
+            setting.dirs,
+            setting.outputs,
+            unknown_imports="zero" if name in IMPORTS else "refuse",
+        )
+
+    modes = [mode for mode in MODES if mode != "kills" or name not in CHANGES_IN_PLACE]
+    references: dict[bool, Reference] = {}
+    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+        differential(
+            make,
+            tmp_path / str(seed),
+            seed=seed,
+            snapshots=SNAPSHOTS,
+            modes=[modes[seed % len(modes)]],
+            references=references,
+            system_clock=name in SYSTEM_CLOCK,
+        )
+    expected = programs.PROGRAMS[name].last_line
+    for reference in references.values():
+        lines = reference.outcome.stdout.decode().strip().splitlines()
+        assert (lines[-1] if lines else "") == expected
+        assert reference.outcome.code == 0
