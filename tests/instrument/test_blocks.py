@@ -87,14 +87,15 @@ CASES = {
         (i32.const 6) (i64.const 7)
         (block (param i32 i64) (result i32 i64)
           (br_if 1 (i32.eqz (call $see (local.get $n))))
-          (if (param i32 i64) (result i32 i64) (i32.and (local.get $n) (i32.const 1))
+          (i32.and (local.get $n) (i32.const 1))
+          (if (param i32 i64) (result i32 i64)
             (then (drop) (drop) (return (call $see (i32.const 1)) (i64.const 3)))
             (else (i64.const 2) (i64.add)))))
       (func (export "run") (param $n i32) (result i64) (local $sum i64)
         (loop
           (call $f (local.get $n))
-          (local.set $sum (i64.add (local.get $sum)))
-          (local.set $sum (i64.add (local.get $sum) (i64.extend_i32_u)))
+          (i64.add (local.get $sum)) (local.set $sum)
+          (i64.extend_i32_u) (i64.add (local.get $sum)) (local.set $sum)
           (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
         (local.get $sum))""",
     "code that is not reached": """
@@ -111,8 +112,8 @@ CASES = {
             (data.drop $d) (elem.drop $e)
             (memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))
             (table.init $e (i32.const 0) (i32.const 0) (i32.const 0))
-            (if (i32.const 1) (then (return_call $run)) (else (unreachable)))
-            (throw_ref) (try_table (catch_all 0) (call $run (i32.const 1)) (drop)))
+            (if (i32.const 1) (then (return_call $run (i32.const 2))) (else (unreachable)))
+            (try_table (catch_all 0) (call $run (i32.const 1)) (drop)) (throw_ref))
           (if (local.get $n) (then (unreachable) (i32.const 3) (call $unused) (drop) (drop)) (else))
           (drop (call $see (local.get $n))))
         (i64.const 8))""",
