@@ -363,6 +363,8 @@ class _Continuation:
         out.append(frame + target.memarg(b"\x28", 4) + local_set(self.next_local))
         # The operands are read later: a frame is overwritten only after all of them have been read.
         out.append(frame + target.memarg(b"\x28", 0) + target.set_fp)
+        if self.program.info.has_refs:  # so are the slots of references, from the first one on
+            out.append(i32_const(0) * 2 + target.memarg(b"\x36", abi.STATIC_AREA))
         return b"".join(out)
 
     def _emit(self, code: bytes) -> None:
