@@ -161,8 +161,9 @@ class Generator:
             self.emit(f"local.get {self.random.choice(known)}")
         elif t == "funcref" and self.random.random() < 0.7:
             f = self.random.choice(["$see", *(f"$f{i}" for i in range(len(self.signatures)))])
-            self.emit("global.get $g" if self.random.random() < 0.3 or f == "$see" else
-                      f"ref.func {f}")
+            self.emit(
+                "global.get $g" if self.random.random() < 0.3 or f == "$see" else f"ref.func {f}"
+            )
         elif t == "i32" and self.random.random() < 0.3:
             self.emit("call $chance")
         elif t == "f64" and self.random.random() < 0.3:

@@ -6,8 +6,8 @@ Numbers are indices of the instrumented module, in which the guest's own come fi
 from __future__ import annotations
 
 import pytest
-from instrument.disturb import wasm
 
+from instrument.disturb import wasm
 from wasnap.errors import UnsupportedModule
 from wasnap.instrument import Continuations, instrument
 from wasnap.wasm.code import instructions
@@ -206,7 +206,12 @@ def test_a_continuation() -> None:
     before = decode(wasm(BEFORE))
     continuations = Continuations(before, instrument(before).info)
     site = continuations.site(2)
-    assert (site.function, site.kind, site.results, site.results_offset) == (SUM, "call", b"\x7f", 12)
+    assert (site.function, site.kind, site.results, site.results_offset) == (
+        SUM,
+        "call",
+        b"\x7f",
+        12,
+    )
     module = decode(continuations.module_for(2))
     (resume,) = module.exports
     assert listing(module, resume.index) == SUM_BEHIND_THE_CALL.strip()

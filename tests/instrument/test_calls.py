@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from instrument.disturb import disturbed, plain, same_everywhere, sites, wasm
 
 SEE = '(import "h" "see" (func $see (param i32) (result i32)))'
@@ -104,7 +105,8 @@ def test_a_hundred_thousand_frames() -> None:
         (loop (br_if 0 (i32.const 0)))
         (i64.add (local.get 1) (call $down (i32.sub (local.get 0) (i32.const 1))
           (i64.add (local.get 1) (i64.const 3)))))
-      (func (export "run") (param $n i32) (result i64) (call $down (local.get $n) (i64.const 1))))""")
+      (func (export "run") (param $n i32) (result i64)
+        (call $down (local.get $n) (i64.const 1))))""")
     wanted = plain(module, args=[100_000])
     for fresh in (False, True):
         found, stops = disturbed(module, args=[100_000], every=70_000, fresh=fresh)
@@ -114,7 +116,8 @@ def test_a_hundred_thousand_frames() -> None:
 
 def test_functions_that_cannot_be_stopped_are_no_sites() -> None:
     """Only calls of what has loops, imports or recursion in it are safepoints."""
-    info, found = sites(wasm(f"""(module {SEE}
+    info, found = sites(
+        wasm(f"""(module {SEE}
       (func $leaf (result i32) (i32.const 1))
       (func $above (result i32) (call $leaf))
       (func $loops (loop (br_if 0 (call $leaf))))
@@ -122,7 +125,8 @@ def test_functions_that_cannot_be_stopped_are_no_sites() -> None:
       (func $imports (drop (call $see (call $above))))
       (func $again (if (call $above) (then (call $again))))
       (table funcref (elem $leaf))
-      (func $indirect (drop (call_indirect (result i32) (i32.const 0)))))"""))
+      (func $indirect (drop (call_indirect (result i32) (i32.const 0)))))""")
+    )
     assert info.suspends == bytes((1, 0, 0, 1, 1, 1, 1, 1))
     assert [(s.function, s.kind) for s in found] == [
         (3, "loop"), (4, "call"), (5, "call"), (6, "call"), (7, "call"),

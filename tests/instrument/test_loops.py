@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from instrument.disturb import disturbed, same_everywhere, wasm
 
+from instrument.disturb import disturbed, same_everywhere, wasm
 from wasnap.instrument import Continuations, instrument
 from wasnap.wasm.decode import decode
 

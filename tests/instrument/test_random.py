@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from instrument.disturb import disturbed, plain, sites, wasm
 from instrument.generator import program
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from instrument.disturb import EVERY, disturbed, same_everywhere, wasm
 
+from instrument.disturb import EVERY, disturbed, same_everywhere, wasm
 from wasnap.harness import Global, Instance
 
 SEE = '(import "h" "see" (func $see (param i32) (result i32)))'
@@ -139,7 +139,7 @@ CASES = {
           (try_table (catch $t $h) (throw_ref (global.get $x))) (unreachable))))
         (drop (call $see (i32.reinterpret_f32 (global.get $f))))
         (i64.add (i64.add (global.get $l) (i64x2.extract_lane 1 (global.get $v)))
-                 (i64.add (i64.reinterpret_f64 (global.get $d)) (i64.extend_i32_s (global.get $o)))))
+          (i64.add (i64.reinterpret_f64 (global.get $d)) (i64.extend_i32_s (global.get $o)))))
       """,
     "a start function with a loop": """
       (global $g (mut i32) (i32.const 0))
@@ -175,12 +175,16 @@ def test_imported_mutable_global() -> None:
 
 def test_what_traps_leaves_the_state() -> None:
     """A trap with frames of an earlier stop behind it is the plain engine's trap."""
-    run = same_everywhere(f"""(module {SEE} {NEXT}
+    run = same_everywhere(
+        f"""(module {SEE} {NEXT}
       (func $f (param i32) (result i64)
         (call $stop (local.get 0)) (i64.div_u (i64.const 1) (i64.const 0)))
       (func (export "run") (param $n i32) (result i64) (i64.add (i64.const 1)
-        (call $f (local.get $n)))))""", [3])
+        (call $f (local.get $n)))))""",
+        [3],
+    )
     assert run.trap == "divide by zero"
-    assert disturbed(wasm("(module (func (export \"run\") (unreachable)))"), every=1, fresh=True)[
-        0
-    ].trap == "unreachable"
+    assert (
+        disturbed(wasm('(module (func (export "run") (unreachable)))'), every=1, fresh=True)[0].trap
+        == "unreachable"
+    )
