@@ -33,9 +33,13 @@ def ours(
         open(to / "stdout", "wb") as stdout,
         open(to / "stderr", "wb") as stderr,
     ):
-        streams = {"stdin": nothing, "stdout": stdout, "stderr": stderr}
         process = wasnap.Process(
-            module, args, dirs=dirs, **{name: file.fileno() for name, file in streams.items()}
+            module,
+            args,
+            dirs=dirs,
+            stdin=nothing.fileno(),
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
         )
         code = process.run()
     return code, (to / "stdout").read_bytes(), (to / "stderr").read_bytes()
