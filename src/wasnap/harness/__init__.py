@@ -4,6 +4,7 @@
     job.py            what a run is given, what came of it, how two of them differ
     differential.py   a program, disturbed at random moments and resumed, against an undisturbed run
     everywhere.py     a program, stopped at chosen safepoints, or at all of them
+    fixture.py        the same for pytest
     __main__.py       ``python -m wasnap.harness MODULE [ARG]...``
 
 A seed names a run: a failing seed is the bug report.
