@@ -12,7 +12,7 @@ A seed names a run: a failing seed is the bug report.
 
 from wasnap.harness.differential import MODES, Reference, Report, differential, undisturbed
 from wasnap.harness.everywhere import Everywhere, everywhere
-from wasnap.harness.instance import Global, Instance, Memory, Table, invoke
+from wasnap.harness.instance import Global, Import, Instance, Memory, Table, invoke
 from wasnap.harness.job import Difference, Job, Make, Outcome
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Difference",
     "Everywhere",
     "Global",
+    "Import",
     "Instance",
     "Job",
     "Make",
