@@ -278,7 +278,7 @@ class Transform:
         imported_memories = old.n_imported(MEMORY)
         types = self.facts.types
         reference_types = (
-            facts.uses_tables
+            facts.uses_references
             or bool(facts.referenced)
             or bool(facts.mutable_tables)
             or any(FUNCREF in p or FUNCREF in r for p, r in types)
