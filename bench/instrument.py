@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import guests
+
+from bench.measure import Table, interleaved
 from wasnap.engine import Cache, Program
 from wasnap.engine.code import compile_module
 from wasnap.instrument import instrument
 from wasnap.wasm.decode import decode
-
-from bench.measure import Table, interleaved
 
 NAMES = ("sqlite", "python311")
 
@@ -28,6 +28,18 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def sides(wasm: bytes, cache: Cache) -> dict[str, Callable[[], float]]:
+    """What is timed for one module; afterwards the cache holds its program."""
+    ours = instrument(decode(wasm)).wasm
+    Program.load(wasm, cache=cache)
+    return {
+        "plain": lambda: seconds(lambda: compile_module(wasm)),
+        "transform": lambda: seconds(lambda: instrument(decode(wasm))),
+        "ours": lambda: seconds(lambda: compile_module(ours)),
+        "second": lambda: seconds(lambda: Program.load(wasm, cache=cache)),
+    }
+
+
 def measure() -> Table:
     """Seconds; the ratio is instrumenting over compiling the plain module."""
     table = Table(
@@ -37,20 +49,8 @@ def measure() -> Table:
     )
     for name in NAMES:
         wasm = guests.path(name).read_bytes()
-        ours = instrument(decode(wasm)).wasm
         with tempfile.TemporaryDirectory() as directory:
-            cache = Cache(Path(directory) / "cache")
-            Program.load(wasm, cache=cache)
-            samples = interleaved(
-                {
-                    "plain": lambda wasm=wasm: seconds(lambda: compile_module(wasm)),
-                    "transform": lambda wasm=wasm: seconds(lambda: instrument(decode(wasm))),
-                    "ours": lambda ours=ours: seconds(lambda: compile_module(ours)),
-                    "second": lambda wasm=wasm, cache=cache: seconds(
-                        lambda: Program.load(wasm, cache=cache)
-                    ),
-                }
-            )
+            samples = interleaved(sides(wasm, Cache(Path(directory) / "cache")))
         minima = {side: sample.minimum for side, sample in samples.items()}
         table.add(
             name,

@@ -17,10 +17,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wasnap import snapshot as snapshots
@@ -184,8 +185,7 @@ class Process:
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
-        with _telling_if_slow(f"compiling {launch.name} (first time; cached afterwards)"):
-            program = Program.load(launch.module, counted=launch.start.counted)
+        program = _load(launch)
         host = Host(launch.config, self._clock, self._random)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         try:
@@ -376,12 +376,22 @@ def _close(world: World) -> None:
     world.close()
 
 
-@contextlib.contextmanager
-def _telling_if_slow(message: str) -> Iterator[None]:
-    timer = threading.Timer(_SLOW_SECONDS, log.info, (message,))
-    timer.daemon = True
-    timer.start()
+def _load(launch: Launch) -> Program:
+    """Compile on a thread of its own: a signal is heard meanwhile, and a long wait explained."""
+    loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
+
+    def load() -> None:
+        try:
+            loaded.put(Program.load(launch.module, counted=launch.start.counted))
+        except BaseException as error:  # for whoever waits
+            loaded.put(error)
+
+    threading.Thread(target=load, name="compiler", daemon=True).start()
     try:
-        yield
-    finally:
-        timer.cancel()
+        program = loaded.get(timeout=_SLOW_SECONDS)
+    except queue.Empty:
+        log.info("compiling %s (first time; cached afterwards)", launch.name)
+        program = loaded.get()
+    if isinstance(program, BaseException):
+        raise program
+    return program

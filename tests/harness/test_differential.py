@@ -9,6 +9,7 @@ import pytest
 from process import wat
 
 from wasnap.harness import MODES, Difference, Job, differential, everywhere, undisturbed
+from wasnap.harness.fixture import SaveAnywhere
 
 CLOCK = """(import "wasi_snapshot_preview1" "clock_time_get"
   (func $clock (param i32 i64 i32) (result i32)))"""
@@ -91,3 +92,10 @@ def test_chosen_safepoints(tmp_path: Path) -> None:
     """Steps from one stop to the next, and none after the last."""
     make = Maker(tmp_path, wat.counter(3, 30))
     assert everywhere(make, tmp_path / "1", every=[1, 20, 3]).stops == 3
+
+
+def test_the_fixture(tmp_path: Path, save_anywhere: SaveAnywhere) -> None:
+    """The same, with scratch directories of the test's own."""
+    make = Maker(tmp_path, wat.counter(3, 1000))
+    for seed in (1, 2):
+        assert save_anywhere(make, seed=seed, snapshots=1, modes=["safepoints"]).resumed == 1

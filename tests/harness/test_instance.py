@@ -10,7 +10,7 @@ import wasmtime
 
 from wasnap.engine import Cache
 from wasnap.errors import GuestTrap, UnknownImport, UnsupportedModule, UsageError
-from wasnap.harness import Global, Instance, Memory, Table, invoke
+from wasnap.harness import Global, Import, Instance, Memory, Table, invoke
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +18,9 @@ def cache(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A code cache of the test's own."""
     monkeypatch.setenv("WASNAP_CACHE_DIR", str(tmp_path))
     yield
+
+
+Imports = dict[tuple[str, str], Import]
 
 
 def wasm(text: str) -> bytes:
@@ -79,7 +82,7 @@ def test_state_stays_between_calls(fresh: bool) -> None:
         seen.append((n, half))
         return -1
 
-    imports = {("env", "see"): see, ("env", "base"): Global(10)}
+    imports: Imports = {("env", "see"): see, ("env", "base"): Global(10)}
     with Instance(LOOP, imports, stop_every=1, fresh=fresh) as instance:
         instance.invoke("add", [3])
         instance.invoke("add", [2])
@@ -89,7 +92,7 @@ def test_state_stays_between_calls(fresh: bool) -> None:
 
 def test_every_iteration_is_a_safepoint() -> None:
     """A loop without calls is stopped once in each iteration, and gets on."""
-    imports = {("env", "see"): lambda *_: 0, ("env", "base"): Global(0)}
+    imports: Imports = {("env", "see"): lambda *_: 0, ("env", "base"): Global(0)}
     with Instance(LOOP, imports) as instance:
         assert instance.invoke("spin", [50]) == 50
         assert instance.stops == 50
@@ -149,7 +152,7 @@ def test_memories_and_tables() -> None:
             (br_if $next
               (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 9))))
           (i32.add (i32.load (i32.const 8)) (call_indirect (type $i) (i32.const 3)))))""")
-    imports = {("env", "memory"): Memory(1, 2), ("env", "table"): Table(4, None)}
+    imports: Imports = {("env", "memory"): Memory(1, 2), ("env", "table"): Table(4, None)}
     assert invoke(module, "run", imports=imports, fresh=True) == 42
 
 
@@ -172,7 +175,7 @@ def test_the_start_function_is_stopped_too(fresh: bool) -> None:
 
 def test_instances_share_nothing_but_the_code(tmp_path: object) -> None:
     """Two of one module, with no cache on disk."""
-    imports = {("env", "see"): lambda *_: 1, ("env", "base"): Global(0)}
+    imports: Imports = {("env", "see"): lambda *_: 1, ("env", "base"): Global(0)}
     with (
         Instance(LOOP, imports, cache=Cache(None)) as one,
         Instance(LOOP, imports, cache=Cache(None)) as other,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import programs
 import pytest
 
-import programs
 from wasnap.harness import MODES, Job, Reference, differential
 
 SEEDS = int(os.environ.get("WASNAP_SEEDS", "2"))

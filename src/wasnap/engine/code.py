@@ -227,6 +227,10 @@ class Program:
             known = self._continuations.get(n)
             if known is not None:
                 return known.site
+            cached = _from_cache(self._cache, self._site_key(n), Site)
+            if cached is not None:  # its function need not be looked at again
+                self._continuations[n] = Continuation.of(*cached)
+                return cached[0]
             if self._sites is None:
                 self._sites = self._make_sites()
             return self._sites.site(n)

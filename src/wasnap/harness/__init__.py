@@ -4,6 +4,7 @@
     job.py            what a run is given, what came of it, how two of them differ
     differential.py   a program, disturbed at random moments and resumed, against an undisturbed run
     everywhere.py     a program, stopped at chosen safepoints, or at all of them
+    fixture.py        the same for pytest
     __main__.py       ``python -m wasnap.harness MODULE [ARG]...``
 
 A seed names a run: a failing seed is the bug report.
@@ -11,7 +12,7 @@ A seed names a run: a failing seed is the bug report.
 
 from wasnap.harness.differential import MODES, Reference, Report, differential, undisturbed
 from wasnap.harness.everywhere import Everywhere, everywhere
-from wasnap.harness.instance import Global, Instance, Memory, Table, invoke
+from wasnap.harness.instance import Global, Import, Instance, Memory, Table, invoke
 from wasnap.harness.job import Difference, Job, Make, Outcome
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Difference",
     "Everywhere",
     "Global",
+    "Import",
     "Instance",
     "Job",
     "Make",

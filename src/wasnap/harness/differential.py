@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wasnap.errors import ProcessEnded
-from wasnap.harness.job import Difference, Job, Make, Outcome, compare, outcome
+from wasnap.harness.job import Difference, Job, Make, Outcome, compare, opened, outcome
 from wasnap.host import FakeClock, HostState, SeededRandom
 from wasnap.journal import HostRecord, Journal
 from wasnap.process import Process
@@ -169,9 +169,9 @@ class _Run:
             job.dirs,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
-            stdin=files.enter_context(open(job.stdin or os.devnull, "rb")).fileno(),
-            stdout=files.enter_context(open(stdout, "wb")).fileno(),
-            stderr=files.enter_context(open(self.directory / "stderr", "wb")).fileno(),
+            stdin=opened(files, job.stdin or Path(os.devnull)),
+            stdout=opened(files, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+            stderr=opened(files, stdout.with_name("stderr"), os.O_WRONLY | os.O_CREAT),
             clock=None if self._system_clock else FakeClock(),
             random=SeededRandom(b"harness"),
             counted=counted,

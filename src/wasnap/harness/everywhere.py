@@ -24,7 +24,7 @@ from wasnap.engine import (
     Stopped,
     Trapped,
 )
-from wasnap.harness.job import Make, Outcome, outcome
+from wasnap.harness.job import Make, Outcome, opened, outcome
 from wasnap.host import FakeClock, Host, HostConfig, Mapping, SeededRandom
 
 NEVER = 1 << 62
@@ -51,14 +51,13 @@ def everywhere(
     world.mkdir(parents=True)
     job = make(world)
     with ExitStack() as cleanup:
-        stdout = cleanup.enter_context(open(directory / "stdout", "wb"))
         config = HostConfig(
             args=(job.module.name, *job.args),
             env=dict(job.env),
             dirs=tuple(Mapping(str(host), guest) for guest, host in job.dirs.items()),
-            stdin=cleanup.enter_context(open(job.stdin or os.devnull, "rb")).fileno(),
-            stdout=stdout.fileno(),
-            stderr=cleanup.enter_context(open(directory / "stderr", "wb")).fileno(),
+            stdin=opened(cleanup, job.stdin or Path(os.devnull)),
+            stdout=opened(cleanup, directory / "stdout", os.O_WRONLY | os.O_CREAT),
+            stderr=opened(cleanup, directory / "stderr", os.O_WRONLY | os.O_CREAT),
             unknown_imports=job.unknown_imports,
         )
         program = Program.load(job.module.read_bytes(), counted=True)

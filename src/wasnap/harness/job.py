@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -55,6 +57,13 @@ class Outcome(NamedTuple):
 
 class Difference(AssertionError):
     """A disturbed run did not come out like the undisturbed one."""
+
+
+def opened(files: ExitStack, path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file, closed with ``files``."""
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    files.callback(os.close, fd)
+    return fd
 
 
 def outcome(code: int, stdout: bytes, job: Job) -> Outcome:

@@ -56,8 +56,8 @@ class Frame:
         "height",
         "kind",
         "loop_node",
-        "parent",
         "params",
+        "parent",
         "results",
         "start",
         "target",
@@ -154,16 +154,11 @@ class ModuleFacts:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.types = [(t.params, t.results) for t in module.types]
-        self.function_types = [
-            module.types[i.type] for i in module.imports if i.kind == 0
-        ] + [module.types[t] for t in module.functions]
+        self.function_types = [module.types[t] for t in module.function_space()]
         self.n_imported = len(self.function_types) - len(module.functions)
-        self.globals = bytes(
-            [i.type.value for i in module.imports if i.kind == 3] + [g.type.value for g in module.globals]
-        )
-        memories = [i.type for i in module.imports if i.kind == 2] + list(module.memories)
-        self.memory64 = [m.limits.is64 for m in memories]
-        tables = [i.type for i in module.imports if i.kind == 1] + [t.type for t in module.tables]
+        self.globals = bytes(g.value for g in module.global_space())
+        self.memory64 = [m.limits.is64 for m in module.memory_space()]
+        tables = module.table_space()
         self.table_elements = bytes(t.element for t in tables)
         self.table64 = [t.limits.is64 for t in tables]
         # Seen anywhere in the code:
