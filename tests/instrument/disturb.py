@@ -13,11 +13,22 @@ from typing import NamedTuple
 
 import wasmtime
 
-from wasnap.engine import config
+from wasnap.engine import (
+    BufferExtent,
+    Finished,
+    Guest,
+    MemoryImage,
+    Program,
+    Stopped,
+    Trapped,
+    config,
+)
 from wasnap.engine.code import validate
 from wasnap.errors import GuestTrap
 from wasnap.harness import Instance
-from wasnap.instrument import Continuations, ProgramInfo, Site, instrument
+from wasnap.harness.instance import from_raw
+from wasnap.host.protocol import Call, HostFunction
+from wasnap.instrument import Continuations, ProgramInfo, Site, abi, instrument
 from wasnap.wasm.decode import decode
 
 EVERY = (1, 2, 3, 7)
@@ -98,6 +109,60 @@ def disturbed(
     return Run(results, trap, seen), stops
 
 
+def asked(module: bytes, args: Sequence[int] = (), *, every: int, fresh: bool) -> tuple[Run, int]:
+    """The same without counting: every so-manieth call of ``h.see`` asks for a stop.
+
+    This is the code that users run; where it stops next is the poll behind that call, or, below a
+    call that nothing may stop in, one further out.
+    """
+    program = Program.load(module)
+    seen: list[tuple[int, ...]] = []
+    guests: list[Guest] = []
+    types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
+
+    def see(call: Call, value: int) -> int:
+        seen.append((value - (value >> 31 << 32),))
+        if len(seen) % every == 0:
+            guests[-1].stop()
+        return seen_result(len(seen))
+
+    def provide(name: str, function: str) -> HostFunction:
+        return HostFunction(name, function, *types[name, function], see)
+
+    def new() -> Guest:
+        guests.append(Guest(program, provide))
+        return guests[-1]
+
+    raws = [value & 0xFFFFFFFF for value in args]
+    stops = 0
+    guest = new()
+    begun = [abi.START] if program.info.has_start else []
+    try:
+        for entry in [*begun, "run"]:
+            guest.call(entry, raws if entry == "run" else ())
+            while isinstance(event := guest.wait(), Stopped):
+                stops += 1
+                guest = again(guest, new()) if fresh else guest
+                guest.proceed()
+            if isinstance(event, Trapped):
+                return Run((), kind(event.trap.message), seen), stops
+            assert isinstance(event, Finished), event
+        types_ = guest.signature("run").results
+        results = [from_raw(t, r) for t, r in zip(types_, event.results, strict=True)]
+        return Run(tuple(map(int, results)), "", seen), stops
+    finally:
+        guest.close()
+
+
+def again(guest: Guest, other: Guest) -> Guest:
+    """The other guest, made equal to this one, which is closed."""
+    state = guest.capture()
+    images = [MemoryImage(m.size, [BufferExtent(0, m.read(0, m.size))]) for m in guest.memories]
+    guest.close()
+    other.restore(state, images)
+    return other
+
+
 def seen_result(n: int) -> int:
     """What the n-th call of ``h.see`` returns."""
     return n * 37 % 101
@@ -144,4 +209,6 @@ def same_everywhere(
             assert found == wanted, f"stopped {stopped} times, every={n} fresh={fresh}"
             if n == 1:
                 assert stopped >= stops
+            found, stopped = asked(module, args, every=n, fresh=fresh)
+            assert found == wanted, f"asked for {stopped} stops, every={n} fresh={fresh}"
     return wanted

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 NUMBERS = ("i32", "i64", "f32", "f64", "v128")
-REFERENCES = ("funcref", "exnref")
+REFERENCES = ("funcref", "exnref", "externref")
 ZERO = {
     "funcref": "ref.null func",
     "exnref": "ref.null exn",
+    "externref": "ref.null extern",
     "v128": "v128.const i64x2 0 0",
 }
 
@@ -65,6 +66,7 @@ PRELUDE = """
     (call $i64 (i64x2.extract_lane 0 (local.get 0)))
     (call $i64 (i64x2.extract_lane 1 (local.get 0))))
   (func $funcref (param funcref) (call $i32 (ref.is_null (local.get 0))))
+  (func $externref (param externref) (call $i32 (ref.is_null (local.get 0))))
   (func $exnref (param exnref) (call $i32 (ref.is_null (local.get 0))))
 """
 
@@ -82,7 +84,9 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         chance = self.random.random
-        self.types = NUMBERS + (REFERENCES if chance() < 0.5 else ())
+        self.types = NUMBERS + (REFERENCES[:2] if chance() < 0.5 else ())
+        if chance() < 0.15:
+            self.types += ("externref",)
         self.exceptions = chance() < 0.5
         self.many_locals = chance() < 0.3
         self.fuel = self.random.choice((20, 60, 120))
