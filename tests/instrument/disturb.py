@@ -133,13 +133,14 @@ def asked(module: bytes, args: Sequence[int] = (), *, every: int, fresh: bool) -
         guests.append(Guest(program, provide))
         return guests[-1]
 
-    raws = [value & 0xFFFFFFFF for value in args]
+    given = tuple(value & 0xFFFFFFFF for value in args)
+    raws: tuple[int, ...] = ()
     stops = 0
     guest = new()
     begun = [abi.START] if program.info.has_start else []
     try:
         for entry in [*begun, "run"]:
-            guest.call(entry, raws if entry == "run" else ())
+            guest.call(entry, () if entry == abi.START else given)
             while isinstance(event := guest.wait(), Stopped):
                 stops += 1
                 guest = again(guest, new()) if fresh else guest
@@ -147,8 +148,9 @@ def asked(module: bytes, args: Sequence[int] = (), *, every: int, fresh: bool) -
             if isinstance(event, Trapped):
                 return Run((), kind(event.trap.message), seen), stops
             assert isinstance(event, Finished), event
+            raws = event.results
         types_ = guest.signature("run").results
-        results = [from_raw(t, r) for t, r in zip(types_, event.results, strict=True)]
+        results = [from_raw(t, r) for t, r in zip(types_, raws, strict=True)]
         return Run(tuple(map(int, results)), "", seen), stops
     finally:
         guest.close()
