@@ -60,7 +60,7 @@ def plain(module: bytes, entry: str = "run", args: Sequence[int] = ()) -> Run:
         found = function(store, *args)
         results = () if found is None else tuple(found) if isinstance(found, list) else (found,)
     except wasmtime.Trap as error:
-        trap = kind(str(error.trap_code or error.message))
+        trap = kind(error.message)
     except wasmtime.WasmtimeError as error:
         trap = kind(str(error))
     return Run(results, trap, seen)

@@ -185,18 +185,30 @@ def test_payloads_larger_than_frames() -> None:
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_uncaught(n: int) -> None:
     """An exception that leaves the entry ends it, as it does on the plain engine."""
-    run = same_everywhere(f"""(module {SEE} {THROW}
+    run = same_everywhere(
+        f"""(module {SEE} {THROW}
       (func (export "run") (param $n i32) (result i64)
-        (i64.extend_i32_u (call $throw (local.get $n)))))""", [n])
+        (i64.extend_i32_u (call $throw (local.get $n)))))""",
+        [n],
+    )
     assert run.trap
 
 
 def test_only_null_references() -> None:
     """A null that is alive across a call, in a module where nothing else is a reference."""
-    same_everywhere(f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
-      (ref.null exn) (drop (call $see (local.get $n))) (ref.is_null) (i64.extend_i32_u)))""", [3])
-    same_everywhere(f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
-      (ref.null func) (drop (call $see (local.get $n))) (ref.is_null) (i64.extend_i32_u)))""", [3])
-    same_everywhere(f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
+    same_everywhere(
+        f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
+      (ref.null exn) (drop (call $see (local.get $n))) (ref.is_null) (i64.extend_i32_u)))""",
+        [3],
+    )
+    same_everywhere(
+        f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
+      (ref.null func) (drop (call $see (local.get $n))) (ref.is_null) (i64.extend_i32_u)))""",
+        [3],
+    )
+    same_everywhere(
+        f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
       (ref.null extern) (drop (ref.is_null)) (drop (call $see (local.get $n)))
-      (i64.const 4)))""", [3])
+      (i64.const 4)))""",
+        [3],
+    )

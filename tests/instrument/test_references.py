@@ -127,10 +127,12 @@ def test_external_references(body: str, stops: int) -> None:
 
 def test_a_loop_that_holds_an_external_reference_is_not_polled() -> None:
     """The loop is none of the safepoints, that of its caller is."""
-    info, found = sites(wasm(f"""(module {GUARDED}
+    info, found = sites(
+        wasm(f"""(module {GUARDED}
       (func (export "run") (result i32)
         (loop (br_if 0 (call $see (i32.const 0))))
-        (call $spin (ref.null extern) (i32.const 3))))"""))
+        (call $spin (ref.null extern) (i32.const 3))))""")
+    )
     assert not [s for s in found if s.function == 5 and s.kind == "loop"]
     assert info.guarded
 
