@@ -36,7 +36,6 @@ from wasnap.journal import (
     StackRecord,
     TablesRecord,
 )
-from wasnap.wasm.decode import decode
 
 
 @dataclass
@@ -57,6 +56,8 @@ class World:
     def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
         """The frames for people: function, byte in the module file; and the functions' names."""
         if self._names is None or self._code_offsets is None:
+            from wasnap.wasm.decode import decode  # not needed before the first snapshot
+
             module = decode(self.module)
             self._names = module.function_names()
             self._code_offsets = [body.offset for body in module.code]

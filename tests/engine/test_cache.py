@@ -13,6 +13,7 @@ import pytest
 
 import wasnap.engine.code as code
 import wasnap.engine.config as config
+import wasnap.instrument
 from wasnap.engine import Cache, Finished, Guest, Program, Stopped
 from wasnap.engine.cache import FOOTER, default_directory
 
@@ -38,8 +39,10 @@ def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def no(*args: object, **more: object) -> NoReturn:
         raise AssertionError("a cache hit needs no work")
 
-    for name in ("decode", "validate", "instrument", "compile_module", "Continuations"):
+    for name in ("_decode", "validate", "compile_module"):
         monkeypatch.setattr(code, name, no)
+    for name in ("instrument", "Continuations"):
+        monkeypatch.setattr(wasnap.instrument, name, no)
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ import wasnap.instrument
 from wasnap.engine import config, native
 from wasnap.engine.cache import Cache
 from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
-from wasnap.instrument import TRANSFORM_VERSION, Continuations, ProgramInfo, Site, instrument
-from wasnap.wasm.decode import decode
+from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 from wasnap.wasm.module import Module
 from wasnap.wasm.types import MemoryType
 
@@ -119,6 +118,13 @@ class Continuation(NamedTuple):
         return cls(site, module, imports, frozenset(n for n in named if n is not None))
 
 
+def _decode(module: bytes) -> Module:
+    """Decode a module; the decoder is imported here, since a cached program needs none."""
+    from wasnap.wasm.decode import decode
+
+    return decode(module)
+
+
 def successor(entry: native.ImportEntry) -> int | None:
     """The site whose continuation is imported here, or None if it is something else."""
     if entry.module != HOT or not entry.name.startswith(_RESUME):
@@ -163,19 +169,19 @@ class Program:
             info, compiled = cached
 
             def sites() -> Sites:
-                return Continuations(decode(module), info)
+                return wasnap.instrument.Continuations(_decode(module), info)
 
         else:
             validate(module)
-            decoded = decode(module)
+            decoded = _decode(module)
             refuse_shared_memory(decoded)
-            instrumented = instrument(decoded, counted=counted)
+            instrumented = wasnap.instrument.instrument(decoded, counted=counted)
             info = instrumented.info
             compiled = compile_module(instrumented.wasm)
             _store(cache, key, compiled, info)
 
             def sites() -> Sites:
-                return Continuations(decoded, info)
+                return wasnap.instrument.Continuations(decoded, info)
 
         return cls(compiled, info, sites, cache, key)
 

@@ -45,6 +45,7 @@ from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
 from wasnap.instrument.scan import (
     CALL,
     KIND_NAMES,
+    LEAVING,
     LOOP,
     TAIL,
     Frame,
@@ -54,6 +55,7 @@ from wasnap.instrument.scan import (
     leb,
     scan,
     skip_instruction,
+    skip_unreached,
 )
 from wasnap.instrument.transform import call_params, dispatch_chunks, runs, static_layout
 from wasnap.wasm.encode import encode
@@ -320,7 +322,7 @@ class _Continuation:
             self._range(site.scan.start, end, marked=False)
             self._emit(b"\x0b")
         else:
-            self._level(path, 0)
+            self._peel(path)
             self._emit(b"\x0b")
         return b"".join(
             (prologue, self.cold.opening(results), *self.out, self.cold.closing(results))
@@ -361,6 +363,8 @@ class _Continuation:
         out.append(frame + target.memarg(b"\x28", 4) + local_set(self.next_local))
         # The operands are read later: a frame is overwritten only after all of them have been read.
         out.append(frame + target.memarg(b"\x28", 0) + target.set_fp)
+        if self.program.info.has_refs:  # so are the slots of references, from the first one on
+            out.append(i32_const(0) * 2 + target.memarg(b"\x36", abi.STATIC_AREA))
         return b"".join(out)
 
     def _emit(self, code: bytes) -> None:
@@ -376,50 +380,65 @@ class _Continuation:
         self._emit(b"\x0b")
         self.depth -= 1
 
-    def _level(self, path: list[Frame], i: int) -> None:
-        """The block ``path[i]`` has been opened: what remains to be done in it, up to its end."""
-        frame = path[i]
-        if i == len(path) - 1:
-            self._innermost()
-            self._range(self.site.scan.pos, self._stop_of(frame, self.site.scan.pos), marked=True)
-            return
-        inner = path[i + 1]
-        for local in inner.copies or ():
-            self._emit(local_get(local))
-        if i + 1 == len(path) - 1 and self.site.scan.kind == LOOP:
+    def _peel(self, path: list[Frame]) -> None:
+        """The blocks around the site from the function's own on: open them all, go on, finish them.
+
+        Without recursion: compilers nest more blocks than Python has stack frames.
+        """
+        site = self.site.scan
+        at_loop = site.kind == LOOP
+        opened = path[1:-1] if at_loop else path[1:]
+        for frame in opened:
+            self._push_copies(frame)
+            self._open_again(frame)
+        if at_loop:
+            inner = path[-1]
+            self._push_copies(inner)
             self._push_operands(0)
             self._range(inner.start, inner.end_pos + 1, marked=True, first=False)
+            position = inner.end_pos + 1
         else:
-            self._peel(path, i + 1)
-        after = inner.end_pos + 1
-        self._range(after, self._stop_of(frame, after), marked=True)
+            self._innermost()
+            position = site.pos
+        for frame in reversed(opened):
+            self._range(position, self._stop_of(frame, position), marked=True)
+            self._finish(frame)
+            position = frame.end_pos + 1
+        self._range(position, self._stop_of(path[0], position), marked=True)
 
-    def _peel(self, path: list[Frame], i: int) -> None:
-        frame = path[i]
+    def _push_copies(self, frame: Frame) -> None:
+        """The operands that lay below a block when it was entered."""
+        for local in frame.copies or ():
+            self._emit(local_get(local))
+
+    def _open_again(self, frame: Frame) -> None:
+        """Open a block around the site, without parameters; a loop's label becomes that of $again."""
         results = self.target.block_type(b"", frame.results)
         if frame.kind == 0x03:
             self._open(b"\x02" + results)
             self.labels.append(self._open(b"\x02" + self.target.block_type(b"", frame.params)))
-            self._level(path, i)
-            self._emit(b"\x0c\x01")
-            self._close()
-            self.labels.pop()
-            header = self.headers.get(frame.start)
-            if header is None:  # a value that cannot be saved is live at the header
-                self._range(frame.start, frame.end_pos + 1, marked=True, first=False)
-            else:
-                self._hand_over(header)
-            self._close()
-            return
-        if frame.kind == 0x1F:
+        elif frame.kind == 0x1F:
             _, p = self._block_type_end(frame.start)
             clauses, _ = self._catches(p)
             self.labels.append(self._open(b"\x1f" + results + clauses))
         else:
             self.labels.append(self._open(b"\x02" + results))
-        self._level(path, i)
+
+    def _finish(self, frame: Frame) -> None:
+        """The rest of a block has been emitted: close it; a loop may have to be entered once more."""
+        if frame.kind != 0x03:
+            self._close()
+            self.labels.pop()
+            return
+        self._emit(b"\x0c\x01")
         self._close()
         self.labels.pop()
+        header = self.headers.get(frame.start)
+        if header is None:  # a value that cannot be saved is live at the header
+            self._range(frame.start, frame.end_pos + 1, marked=True, first=False)
+        else:
+            self._hand_over(header)
+        self._close()
 
     def _stop_of(self, frame: Frame, position: int) -> int:
         """Where the part of ``frame`` that holds ``position`` ends: its end, or the else that follows."""
@@ -515,6 +534,12 @@ class _Continuation:
                     if op == 0x1F:
                         self.labels.append(self.depth)
                         self.depth += 1
+            if op in LEAVING and after < stop:
+                # What is not reached is left out: it was not looked at for what it would need.
+                end = skip_unreached(code, after)
+                if begin < after:
+                    self._emit(code[begin:after])
+                begin = after = end
             p = after
         if begin < stop:
             self._emit(code[begin:stop])

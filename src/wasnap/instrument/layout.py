@@ -22,7 +22,7 @@ from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.scan import LOOP, TAIL, Frame, FunctionScan, SiteScan
 
-SMALL_SET_MAX = 14
+SMALL_SET_MAX = 11
 """Locals that one helper takes as parameters."""
 
 _SEARCH_MAX = 300

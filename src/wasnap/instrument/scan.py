@@ -154,16 +154,11 @@ class ModuleFacts:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.types = [(t.params, t.results) for t in module.types]
-        self.function_types = [
-            module.types[i.type] for i in module.imports if i.kind == 0
-        ] + [module.types[t] for t in module.functions]
+        self.function_types = [module.types[t] for t in module.function_space()]
         self.n_imported = len(self.function_types) - len(module.functions)
-        self.globals = bytes(
-            [i.type.value for i in module.imports if i.kind == 3] + [g.type.value for g in module.globals]
-        )
-        memories = [i.type for i in module.imports if i.kind == 2] + list(module.memories)
-        self.memory64 = [m.limits.is64 for m in memories]
-        tables = [i.type for i in module.imports if i.kind == 1] + [t.type for t in module.tables]
+        self.globals = bytes(g.value for g in module.global_space())
+        self.memory64 = [m.limits.is64 for m in module.memory_space()]
+        tables = module.table_space()
         self.table_elements = bytes(t.element for t in tables)
         self.table64 = [t.limits.is64 for t in tables]
         # Seen anywhere in the code:
@@ -171,7 +166,7 @@ class ModuleFacts:
         self.dropped: set[tuple[int, int]] = set()
         self.referenced: set[int] = set()
         self.initialised: set[tuple[int, int, int]] = set()  # (0 memory.init or 1 table.init, segment, memory or table)
-        self.uses_tables = False
+        self.uses_references = False
         self.uses_exceptions = False
 
 
@@ -277,6 +272,25 @@ def skip_instruction(code: bytes, p: int) -> int:
     while code[p] >= 128:
         p += 1
     return p + 1
+
+
+LEAVING = frozenset((0x00, 0x0C, 0x0E, 0x0F, 0x08, 0x0A, 0x12, 0x13))
+"""unreachable, br, br_table, return, throw, throw_ref, return_call(_indirect): what follows is not reached."""
+
+
+def skip_unreached(code: bytes, p: int) -> int:
+    """The position of the end (or else) of the innermost block around ``p``."""
+    open_blocks = 0
+    while True:
+        op = code[p]
+        if op == 0x0B or op == 0x05:
+            if open_blocks == 0:
+                return p
+            if op == 0x0B:
+                open_blocks -= 1
+        elif op == 0x02 or op == 0x03 or op == 0x04 or op == 0x1F:
+            open_blocks += 1
+        p = skip_instruction(code, p)
 
 
 def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
@@ -533,7 +547,7 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
         elif op == 0x44:
             p += 8
             push(F64)
-        elif op in (0x00, 0x0C, 0x0E, 0x0F, 0x08, 0x0A, 0x12, 0x13):  # what follows is not reached
+        elif op in LEAVING:  # what follows is not reached
             gens[node] = gen
             kills[node] = kill
             start = p - 1
@@ -577,18 +591,8 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
                 sites.append(
                     SiteScan(TAIL, start, start, callee, bytes(params), b"", depth, frame, node)
                 )
-            # Skip to the end (or else) of the innermost block.
-            open_blocks = 0
-            while True:
-                op = code[p]
-                if op == 0x0B or op == 0x05:
-                    if open_blocks == 0:
-                        break
-                    if op == 0x0B:
-                        open_blocks -= 1
-                elif op == 0x02 or op == 0x03 or op == 0x04 or op == 0x1F:
-                    open_blocks += 1
-                p = skip_instruction(code, p)
+            p = skip_unreached(code, p)
+            op = code[p]
             p += 1
             frame_end = op == 0x0B
             if frame_end:
@@ -630,7 +634,7 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
             del stack[-2:]
         elif op == 0x25 or op == 0x26:  # table.get, table.set
             x, p = leb(code, p)
-            facts.uses_tables = True
+            facts.uses_references = True
             if op == 0x25:
                 stack[-1] = facts.table_elements[x]
             else:
@@ -638,6 +642,10 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
                 del stack[-2:]
         elif op == 0xD0:  # ref.null
             push(code[p])
+            if code[p] == FUNCREF:
+                facts.uses_references = True
+            elif code[p] == EXNREF:
+                facts.uses_exceptions = True
             p += 1
         elif op == 0xD1:  # ref.is_null
             stack[-1] = I32

@@ -1,0 +1,1 @@
+"""Benches: each answers one question of docs/figures, with both sides measured in one run."""

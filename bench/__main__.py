@@ -1,0 +1,31 @@
+"""``python -m bench NAME...``: run benches and keep their tables in docs/figures.
+
+runtime      instrumented over plain, beside asyncify: kernels and real programs; sizes
+instrument   time to instrument over time to compile; the second start
+hostcall     a host call through our edge, beside wasmtime.Func
+latency      from the stop to the last frame captured
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+NAMES = ("runtime", "instrument", "hostcall", "latency")
+
+
+def main(names: list[str]) -> int:
+    if not names or not set(names) <= {*NAMES, "all"}:
+        print(__doc__)
+        return 2
+    tests = Path(__file__).resolve().parent.parent / "tests"
+    sys.path.insert(0, str(tests))  # the guests are there
+    for name in NAMES if "all" in names else names:
+        table = importlib.import_module(f"bench.{name}").measure()
+        print(f"\n{table.markdown()}\n{table.write()}\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
