@@ -15,10 +15,10 @@ from pathlib import Path
 import guests
 import kernels
 import programs
-from wasnap.engine import Exited, Finished, Guest, Program, Stopped
-from wasnap.host import Host, HostConfig, Mapping
 
 from bench.measure import Sample, Table
+from wasnap.engine import Exited, Finished, Guest, Program, Stopped
+from wasnap.host import Host, HostConfig, Mapping
 
 KERNELS = ("recursion", "matrix", "sieve", "interpreter", "sort", "trees", "deep", "jumps")
 PROGRAMS = ("python311", "quickjs", "sqlite", "ruby", "php")

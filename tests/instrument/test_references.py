@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from instrument.disturb import EVERY, disturbed, same_everywhere, sites, wasm
 
+from instrument.disturb import EVERY, disturbed, same_everywhere, sites, wasm
 from wasnap.errors import UnsupportedModule
 from wasnap.harness import Instance
 from wasnap.instrument import instrument

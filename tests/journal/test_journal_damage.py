@@ -14,7 +14,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from journal_helpers import (
+
+from journal.helpers import (
     EXPECTED,
     MODULE,
     BytesStorage,
@@ -25,7 +26,6 @@ from journal_helpers import (
     page,
     three_snapshots,
 )
-
 from wasnap.errors import JournalError
 from wasnap.journal import HostRecord, Journal, SnapshotInfo, text, view
 from wasnap.journal.layout import (

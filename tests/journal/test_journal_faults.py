@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from journal_helpers import (
+from pytest import MonkeyPatch
+
+from journal.helpers import (
     EXPECTED,
     MODULE,
     START,
@@ -22,8 +24,6 @@ from journal_helpers import (
     page,
     three_snapshots,
 )
-from pytest import MonkeyPatch
-
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal import Journal, Storage
 from wasnap.journal.index import Index

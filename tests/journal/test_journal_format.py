@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from journal_helpers import MODULE, BytesStorage
 
+from journal.helpers import MODULE, BytesStorage
 from wasnap.journal import layout, records
 from wasnap.journal.records import decode, encode
 from wasnap.journal.storage import write_all

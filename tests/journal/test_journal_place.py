@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from journal_helpers import MODULE, START, add, make, page, three_snapshots
 
+from journal.helpers import MODULE, START, add, make, page, three_snapshots
 from wasnap.errors import JournalError, JournalLocked, JournalWriteFailed, MissingFile
 from wasnap.journal import Journal, place
 from wasnap.journal.layout import FILE_HEADER, pack_file_header, seal

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journal_helpers import (
+
+from journal.helpers import (
     EXPECTED,
     MODULE,
     START,
@@ -20,7 +21,6 @@ from journal_helpers import (
     page,
     three_snapshots,
 )
-
 from wasnap.errors import JournalError, NoSuchSnapshot
 from wasnap.journal import (
     PAGE_SIZE,

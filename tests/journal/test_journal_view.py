@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from journal_helpers import BytesStorage, add, make, page, three_snapshots
 
+from journal.helpers import BytesStorage, add, make, page, three_snapshots
 from wasnap.cli.journal import journal as command
 from wasnap.errors import JournalError, NoSuchSnapshot
 from wasnap.journal import (

@@ -39,7 +39,6 @@ from wasnap.instrument.emit import (
     local_set,
     uleb,
 )
-
 from wasnap.instrument.helpers import Helper, spill
 from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
 from wasnap.instrument.scan import (
