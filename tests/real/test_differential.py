@@ -12,7 +12,7 @@ from pathlib import Path
 import programs
 import pytest
 
-from wasnap.harness import MODES, Job, Reference, differential
+from wasnap.harness import MODES, Job, Make, Reference, chain, differential
 
 SEEDS = int(os.environ.get("WASNAP_SEEDS", "2"))
 FIRST_SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
@@ -28,11 +28,8 @@ IMPORTS = {"micropython"}
 """They import what only their makers' embedder provides, and get zeros from it."""
 
 
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.parametrize("name", programs.PROGRAMS)
-def test_program(name: str, tmp_path: Path) -> None:
-    """Output, exit code and written files are those of an undisturbed run."""
+def maker(name: str) -> Make:
+    """Sets the program up in a directory."""
 
     def make(directory: Path) -> Job:
         setting = programs.set_up(name, directory / "world")
@@ -44,6 +41,16 @@ def test_program(name: str, tmp_path: Path) -> None:
             unknown_imports="zero" if name in IMPORTS else "refuse",
         )
 
+    return make
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", programs.PROGRAMS)
+def test_program(name: str, tmp_path: Path) -> None:
+    """Output, exit code and written files are those of an undisturbed run."""
+
+    make = maker(name)
     modes = [mode for mode in MODES if mode != "kills" or name not in CHANGES_IN_PLACE]
     references: dict[bool, Reference] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
@@ -61,3 +68,12 @@ def test_program(name: str, tmp_path: Path) -> None:
         lines = reference.outcome.stdout.decode().strip().splitlines()
         assert (lines[-1] if lines else "") == expected
         assert reference.outcome.code == 0
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["python312", "quickjs", "sqlite", "go"])
+def test_chain(name: str, tmp_path: Path) -> None:
+    """Saved and resumed fifty times in a few seconds."""
+    system_clock = name in SYSTEM_CLOCK
+    assert chain(maker(name), tmp_path / "work", links=50, system_clock=system_clock) >= 49
