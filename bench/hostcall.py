@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 
 import wasmtime
-from wasnap.engine import config
-from wasnap.engine.code import compile_module
-from wasnap.wasm.decode import decode
 
 from bench import world
 from bench.measure import Table, interleaved
+from wasnap.engine import config
+from wasnap.engine.code import compile_module
+from wasnap.wasm.decode import decode
 
 CALLS = 100_000
 GUEST = f"""(module

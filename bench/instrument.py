@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import guests
+
+from bench.measure import Table, interleaved
 from wasnap.engine import Cache, Program
 from wasnap.engine.code import compile_module
 from wasnap.instrument import instrument
 from wasnap.wasm.decode import decode
-
-from bench.measure import Table, interleaved
 
 NAMES = ("sqlite", "python311")
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import guests
 import kernels
 import programs
-from wasnap.engine import Guest, Program, Stopped
-from wasnap.host import Host, HostConfig, Mapping
 
 from bench.measure import Sample, Table
+from wasnap.engine import Guest, Program, Stopped
+from wasnap.host import Host, HostConfig, Mapping
 
 KERNELS = ("recursion", "matrix", "sieve", "interpreter", "sort", "trees", "deep", "jumps")
 PROGRAMS = ("python311", "quickjs", "sqlite", "ruby", "php")

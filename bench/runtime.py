@@ -16,12 +16,12 @@ from pathlib import Path
 import guests
 import kernels
 import programs
-from wasnap.engine.code import compile_module
-from wasnap.instrument import instrument
-from wasnap.wasm.decode import decode
 
 from bench import world
 from bench.measure import Sample, Table, geometric_mean, interleaved
+from wasnap.engine.code import compile_module
+from wasnap.instrument import instrument
+from wasnap.wasm.decode import decode
 
 PROGRAMS = ("quickjs", "sqlite", "python311")
 BEYOND_ASYNCIFY = {"jumps", "exceptions", "tail", "python311"}

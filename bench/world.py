@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import wasmtime
 from wasmtime import _ffi as ffi
+
 from wasnap.engine import config, native, values
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.control import Control
