@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def follow(command: list[str], snapshots_max: int = 0) -> int:
-    """Run a command and show the headlines of what it says; kill it some time after so many snapshots.
+    """Run a command, show the headlines of what it says, kill it soon after so many snapshots.
 
     Returns its exit code, negative if a signal ended it.
     """
