@@ -369,8 +369,12 @@ class ColdCode:
         Saved references come before the frame's first byte: exceptions become frames of their own.
         """
         target = self.target
-        refs = [(t, x) for t, x in zip(group.operands, temps, strict=True) if t in (FUNCREF, EXNREF)]
-        refs += [(self.types[x], x) for x, _ in group.node.slots if self.types[x] in (FUNCREF, EXNREF)]
+        refs = [
+            (t, x) for t, x in zip(group.operands, temps, strict=True) if t in (FUNCREF, EXNREF)
+        ]
+        refs += [
+            (self.types[x], x) for x, _ in group.node.slots if self.types[x] in (FUNCREF, EXNREF)
+        ]
         out = []
         for t, x in refs:
             handle = self._handles.get(x)
