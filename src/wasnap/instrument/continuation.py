@@ -3,7 +3,7 @@
 The rest is made by peeling.  The blocks around the site, outermost first, are opened again without parameters; in
 each, the operands that lie below the next inner block are pushed from their copies::
 
-    block, try_table, if    the same block: operands, inner level, rest of the block (of the arm that holds the site), end
+    block, try_table, if    the same block: operands, inner level, rest of the block (or arm), end
     loop                    block $out (results)
                               block $again (params)  operands, inner level, rest of the iteration  br $out  end
                               loop  the whole body  end

@@ -43,7 +43,8 @@ I = bytes((I32,))  # noqa: E741
 def push(target: Target, headroom: int) -> Helper:
     """(size, site, keep): write the header of the frame at the frame pointer, move the pointer behind it, make room.
 
-    Afterwards ``headroom`` more bytes may be stored before the next push.  Unless ``keep`` is 1 the stop global is set: the
+    Afterwards ``headroom`` more bytes may be stored before the next push.  Unless ``keep`` is 1
+    the stop global is set: the
     guest unwinds, whoever asked for it.
     """
     size_pages = b"\x3f" + uleb(target.control)
@@ -237,7 +238,8 @@ def load_globals(
     slots: Sequence[tuple[int, GlobalType, int]],
     dropped: Sequence[tuple[int, int, int]],
 ) -> Helper:
-    """() -> (): the opposite of ``save_globals``; and drop the segments (0 data or 1 element, index, address of flag)."""
+    """() -> (): the opposite of ``save_globals``; and drop the segments (0 data or 1 element,
+    index, address of flag)."""
     out = []
     for kind, segment, address in dropped:
         drop = (b"\xfc\x09" if kind == 0 else b"\xfc\x0d") + uleb(segment)

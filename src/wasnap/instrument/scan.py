@@ -306,7 +306,8 @@ def skip_unreached(code: bytes, p: int) -> int:
 
 
 def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
-    """Scan the defined function ``index`` (counted in the whole function space) and compute what is live at its sites."""
+    """Scan the defined function ``index`` (counted in the whole function space) and compute what
+    is live at its sites."""
     code = bytes(body.code)
     ftype = facts.function_types[index]
     lt = ftype.params + b"".join(bytes((t,)) * n for n, t in body.locals)
@@ -728,7 +729,8 @@ def _liveness(
     order: list[int],
     has_loops: bool,
 ) -> None:
-    """Backward data flow over the nodes (gen/kill, union), until nothing changes; then the live-out of each site's node.
+    """Backward data flow over the nodes (gen/kill, union), until nothing changes; then the
+    live-out of each site's node.
 
     Every edge but those back to a loop's header leads to a node later in ``order``: without loops one sweep is exact,
     with them a sweep is repeated until the headers' sets are stable (about as often as loops nest).
