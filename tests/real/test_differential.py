@@ -1,6 +1,6 @@
 """Programs none of us wrote, saved at random moments and resumed: nothing they do may change.
 
-``WASNAP_SEEDS``: how many seeds each program gets (2). A seed decides by what it is disturbed
+``WASNAP_SEEDS``: how many seeds each program gets (1). A seed decides by what it is disturbed
 (safepoints, times, kills in turn) and when, so each failure repeats with its number.
 """
 
@@ -14,7 +14,7 @@ import pytest
 
 from wasnap.harness import MODES, Job, Make, Reference, chain, differential
 
-SEEDS = int(os.environ.get("WASNAP_SEEDS", "2"))
+SEEDS = int(os.environ.get("WASNAP_SEEDS", "1"))
 FIRST_SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
 SNAPSHOTS = 3
 
@@ -51,6 +51,7 @@ def test_program(name: str, tmp_path: Path) -> None:
     """Output, exit code and written files are those of an undisturbed run."""
 
     make = maker(name)
+    number = list(programs.PROGRAMS).index(name)  # one seed disturbs programs in all modes
     modes = [mode for mode in MODES if mode != "kills" or name not in CHANGES_IN_PLACE]
     references: dict[bool, Reference] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
@@ -59,7 +60,7 @@ def test_program(name: str, tmp_path: Path) -> None:
             tmp_path / str(seed),
             seed=seed,
             snapshots=SNAPSHOTS,
-            modes=[modes[seed % len(modes)]],
+            modes=[modes[(seed + number) % len(modes)]],
             references=references,
             system_clock=name in SYSTEM_CLOCK,
         )
