@@ -14,6 +14,7 @@ never heard of wasnap, fetched from PyPI. It computes for some seconds and write
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def main() -> int:
 
 
 def follow(command: list[str], snapshots_max: int = 0) -> int:
-    """Run a command and show the headlines of what it says; kill it after so many snapshots.
+    """Run a command, show the headlines of what it says, kill it soon after so many snapshots.
 
     Returns its exit code, negative if a signal ended it.
     """
@@ -92,6 +93,7 @@ def follow(command: list[str], snapshots_max: int = 0) -> int:
             print("  ", line.rstrip(), flush=True)
         snapshots += line.startswith("wasnap: snapshot ")
         if snapshots_max and snapshots == snapshots_max:
+            time.sleep(random.uniform(0, 0.3))
             process.kill()
             snapshots_max = 0
             print("   SIGKILL", flush=True)

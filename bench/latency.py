@@ -1,7 +1,7 @@
 """From the wish to stop to the last frame captured, in guests that compute.
 
-A guest is stopped at random moments and goes on, as often as its run allows. Continuations come
-from the cache from the second time on; stopping does not need them.
+A guest is started, stopped at a random moment, and thrown away; so no stop waits for the code by
+which a guest goes on from an earlier one, which is compiled when it is first needed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import random
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import guests
 import kernels
 import programs
 
 from bench.measure import Sample, Table
-from wasnap.engine import Exited, Finished, Guest, Program, Stopped
+from wasnap.engine import Guest, Program, Stopped
 from wasnap.host import Host, HostConfig, Mapping
 
 KERNELS = ("recursion", "matrix", "sieve", "interpreter", "sort", "trees", "deep", "jumps")
 PROGRAMS = ("python311", "quickjs", "sqlite", "ruby", "php")
-STOPS_MAX = 60
+STOPS = 25
 _SILENT = os.open(os.devnull, os.O_RDWR)
 
 
@@ -50,35 +51,44 @@ def measure() -> Table:
 def row(
     table: Table, name: str, module: Path, args: tuple[str, ...], dirs: dict[str, Path]
 ) -> None:
-    """Stop one guest at random moments until it ends."""
+    """Stop one guest at random moments, a fresh one each time."""
     noise = random.Random(name)
     program = Program.load(module.read_bytes())
-    mapped = tuple(Mapping(os.fspath(host), guest) for guest, host in dirs.items())
-    host = Host(HostConfig((name, *args), {}, mapped, _SILENT, _SILENT, _SILENT))
-    types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
-    taken: list[float] = []
-    frames = 0
-    with Guest(program, lambda m, n: host.function(m, n, types[m, n])) as guest:
-        guest.start()
-        while len(taken) < STOPS_MAX:
-            event = guest.wait(noise.uniform(0.001, 0.05))
-            if event is None:
-                begun = time.perf_counter()
-                guest.stop()
-                event = guest.wait()
-                if isinstance(event, Stopped):
-                    guest.capture()
-                    taken.append(time.perf_counter() - begun)
-                    frames = max(frames, len(guest.frames()))
-                    guest.proceed()
-                    continue
-            if isinstance(event, Finished | Exited):
-                break
-            raise RuntimeError(f"{name}: {event}")
-    host.close()
+    stops = [stop(program, args, dirs, noise.uniform(0.02, 0.8)) for _ in range(STOPS)]
+    taken = [stopped for stopped in stops if stopped is not None]
     if not taken:
         table.add(name, "0", "–", "–", "–")
         return
-    sample = Sample(tuple(taken))
+    sample = Sample(tuple(stopped.seconds for stopped in taken))
     median, maximum = 1e3 * sample.median, 1e3 * sample.maximum
+    frames = max(stopped.frames for stopped in taken)
     table.add(name, str(len(taken)), f"{median:.2f}", f"{maximum:.2f}", str(frames))
+
+
+class Stop(NamedTuple):
+    """One stop: how long it took, and how deep the guest was."""
+
+    seconds: float
+    frames: int
+
+
+def stop(
+    program: Program, args: tuple[str, ...], dirs: dict[str, Path], after_seconds: float
+) -> Stop | None:
+    """Start a guest and stop it after a while; None if it ended before."""
+    mapped = tuple(Mapping(os.fspath(host), guest) for guest, host in dirs.items())
+    host = Host(HostConfig(("guest", *args), {}, mapped, _SILENT, _SILENT, _SILENT))
+    types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
+    try:
+        with Guest(program, lambda m, n: host.function(m, n, types[m, n])) as guest:
+            guest.start()
+            if guest.wait(after_seconds) is not None:
+                return None
+            begun = time.perf_counter()
+            guest.stop()
+            if not isinstance(guest.wait(), Stopped):
+                return None
+            guest.capture()
+            return Stop(time.perf_counter() - begun, len(guest.frames()))
+    finally:
+        host.close()

@@ -79,7 +79,8 @@ class Table:
         lines += [
             f"`python -m bench {self.name}`, {datetime.date.today()}, wasmtime "
             f"{version('wasmtime')}, Python {platform.python_version()}, {os.cpu_count()} cores "
-            f"({platform.machine()}), {REPETITIONS} interleaved repetitions.",
+            f"({platform.machine()}), {REPETITIONS} interleaved repetitions, load average "
+            f"{os.getloadavg()[1]:.1f} at the end.",
             "",
         ]
         lines += [" | ".join(("", *self.columns, "")).strip()]

@@ -56,7 +56,8 @@ def measure() -> Table:
     for name in PROGRAMS:
         compare(table, name, guests.path(programs.PROGRAMS[name].guest), program(name))
     table.notes += [
-        "Run times are minima over the plain module's minimum; sizes are over the plain module's: "
+        "Run times are processor seconds, minima over the plain module's minimum; sizes are over "
+        "the plain module's: "
         "of the wasm, of the machine code, and of the asyncified wasm.",
         "The mean is geometric; asyncify's is that of the kernels it can process.",
         "Asyncify leaves alone what cannot reach a host call, so most kernels cost it nothing: "

@@ -15,20 +15,29 @@ that is replaced stays as it was until its successor is complete.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import queue
 import stat
+import threading
 import time
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
 from wasnap.host import HostConfig, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import Directory, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
 from wasnap.version import VERSION
+
+log = logging.getLogger(__name__)
+
+_SLOW_SECONDS = 2.0
+"""Compiling longer than this is worth a word."""
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
@@ -50,6 +59,29 @@ class Launch:
     journal: Journal | None = None
     snapshot: Snapshot | None = None
     create: Path | None = None
+
+    def load(self) -> Program:
+        """The code to be run. Raises InvalidModule or UnsupportedModule.
+
+        It is compiled on a thread of its own: a signal is heard meanwhile, a long wait explained.
+        """
+        loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
+
+        def load() -> None:
+            try:
+                loaded.put(Program.load(self.module, counted=self.start.counted))
+            except BaseException as error:  # for whoever waits
+                loaded.put(error)
+
+        threading.Thread(target=load, name="compiler", daemon=True).start()
+        try:
+            program = loaded.get(timeout=_SLOW_SECONDS)
+        except queue.Empty:
+            log.info("compiling %s (first time; cached afterwards)", self.name)
+            program = loaded.get()
+        if isinstance(program, BaseException):
+            raise program
+        return program
 
     def open_journal(self) -> Journal | None:
         """The journal to write to. Makes the new one: call it when the process is sure to begin."""

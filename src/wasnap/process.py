@@ -17,27 +17,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wasnap import snapshot as snapshots
 from wasnap import triggers
-from wasnap.engine import Exited, Failed, Finished, Guest, Program, Stopped, Trapped
-from wasnap.errors import ProcessEnded, UsageError, WasnapError
+from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
+from wasnap.errors import UsageError, WasnapError
 from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.journal import Journal
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
-from wasnap.triggers import EndNow, Request
+from wasnap.triggers import Desk, EndNow, Request
 
 log = logging.getLogger(__name__)
-
-_SLOW_SECONDS = 2.0
-"""Compiling longer than this is worth a word."""
 
 _CLOSE_SECONDS = 1.0
 """For a guest to come to its next safepoint when the process ends."""
@@ -114,9 +109,7 @@ class Process:
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
 
-        self._lock = threading.RLock()  # a signal handler may come while its own thread holds it
-        self._requests: deque[Request] = deque()
-        self._serving: deque[Request] = deque()
+        self._desk = Desk(self._stop_guest)
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
@@ -133,10 +126,9 @@ class Process:
         Raises GuestTrap, and whatever keeps it from beginning: MissingFile, InvalidModule,
         UnsupportedModule, UnknownImport, JournalError, CannotResume.
         """
-        with self._lock:
-            if self._supervisor is not None:
-                raise RuntimeError("a process runs once: make another one")
-            self._supervisor = threading.current_thread()
+        if self._supervisor is not None:
+            raise RuntimeError("a process runs once: make another one")
+        self._supervisor = threading.current_thread()
         try:
             with contextlib.ExitStack() as cleanup:
                 world, launch = self._make(cleanup)
@@ -146,7 +138,7 @@ class Process:
         except EndNow as now:
             return now.code
         finally:
-            self._end()
+            self._end()  # also where nothing had begun yet
 
     def snapshot(self, label: str | None = None) -> int:
         """Take a snapshot now, from any thread but the one in ``run``; its id, once committed.
@@ -158,15 +150,13 @@ class Process:
         if threading.current_thread() is self._supervisor and not self._ended:
             raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
         request = Request("explicit", label=label or "")
-        self._submit(request)
+        self._desk.submit(request)
         return request.result()
 
     def stop(self, code: int = 143) -> None:
         """End the process at its next safepoint, without a snapshot; ``run`` returns ``code``."""
-        with self._lock:
-            self._stop_code = code
-            if self._world is not None:
-                self._world.guest.stop()
+        self._stop_code = code
+        self._stop_guest()
 
     # -- its chapters ------------------------------------------------------------------------
 
@@ -185,7 +175,7 @@ class Process:
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
-        program = _load(launch)
+        program = launch.load()
         host = Host(launch.config, self._clock, self._random)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         try:
@@ -211,7 +201,7 @@ class Process:
             self._proceed(world)
         else:
             world.guest.start(countdown=self._next_countdown())
-            self._stop_if_wanted(world)
+            self._stop_if_wanted()
 
     def _supervise(self, world: World) -> int:
         while True:
@@ -236,20 +226,15 @@ class Process:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
-        with self._lock:
-            while self._requests:
-                self._serving.append(self._requests.popleft())
-        if not self._serving and self._countdown and self._journal is not None:
-            self._serving.append(Request("safepoint"))
+        if self._countdown and self._journal is not None and not self._desk.waiting:
+            self._desk.submit(Request("safepoint"))
         code: int | None = None
-        while self._serving:
-            request = self._serving[0]
+        for request in self._desk.take():
             if self._serve(world, request):
                 if request.then is not None:
                     code = request.then
                 elif self._stop_after_snapshot and code is None:
                     code = 0
-            self._serving.popleft()
         if code is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         return code
@@ -281,39 +266,30 @@ class Process:
 
     def _proceed(self, world: World) -> None:
         world.guest.proceed(countdown=self._next_countdown())
-        self._stop_if_wanted(world)
+        self._stop_if_wanted()
 
     def _end(self) -> None:
         """From here on nothing is served any more."""
-        with self._lock:
-            self._ended = True
-            self._world = None
-            for request in (*self._serving, *self._requests):
-                if not request.served:
-                    request.fail(ProcessEnded("the process ended"))
-
-    # -- requests ----------------------------------------------------------------------------
+        self._ended = True
+        self._world = None
+        self._desk.close()
 
     def _arm(self, cleanup: contextlib.ExitStack) -> None:
         for trigger in self._triggers:
-            trigger.arm(self._submit)
+            trigger.arm(self._desk.submit)
             cleanup.callback(trigger.disarm)
         cleanup.callback(self._end)  # first: a trigger may wait for an answer
 
-    def _submit(self, request: Request) -> None:
-        with self._lock:
-            if self._ended:
-                request.fail(ProcessEnded("the process ended"))
-                return
-            self._requests.append(request)
-            if self._world is not None:
-                self._world.guest.stop()
+    def _stop_guest(self) -> None:
+        """Have the supervisor look at the desk; from any thread, or a signal handler."""
+        world = self._world
+        if world is not None:
+            world.guest.stop()
 
-    def _stop_if_wanted(self, world: World) -> None:
+    def _stop_if_wanted(self) -> None:
         """A stop that was asked for while the guest did not run was void."""
-        with self._lock:
-            if self._requests or self._stop_code is not None:
-                world.guest.stop()
+        if self._desk.waiting or self._stop_code is not None:
+            self._stop_guest()
 
     def _tell(self, error: BaseException) -> None:
         """A snapshot failed: say so once for each cause."""
@@ -374,24 +350,3 @@ def _close(world: World) -> None:
     if world.guest.close(_CLOSE_SECONDS):
         world.host.close()
     world.close()
-
-
-def _load(launch: Launch) -> Program:
-    """Compile on a thread of its own: a signal is heard meanwhile, and a long wait explained."""
-    loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
-
-    def load() -> None:
-        try:
-            loaded.put(Program.load(launch.module, counted=launch.start.counted))
-        except BaseException as error:  # for whoever waits
-            loaded.put(error)
-
-    threading.Thread(target=load, name="compiler", daemon=True).start()
-    try:
-        program = loaded.get(timeout=_SLOW_SECONDS)
-    except queue.Empty:
-        log.info("compiling %s (first time; cached afterwards)", launch.name)
-        program = loaded.get()
-    if isinstance(program, BaseException):
-        raise program
-    return program

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from process import wat
 
-from wasnap.harness import MODES, Difference, Job, differential, everywhere, undisturbed
+from wasnap.harness import MODES, Difference, Job, chain, differential, everywhere, undisturbed
 from wasnap.harness.fixture import SaveAnywhere
 
 CLOCK = """(import "wasi_snapshot_preview1" "clock_time_get"
@@ -99,3 +99,9 @@ def test_the_fixture(tmp_path: Path, save_anywhere: SaveAnywhere) -> None:
     make = Maker(tmp_path, wat.counter(3, 1000))
     for seed in (1, 2):
         assert save_anywhere(make, seed=seed, snapshots=1, modes=["safepoints"]).resumed == 1
+
+
+def test_a_chain(tmp_path: Path) -> None:
+    """Fifty processes, each going on where the one before was saved."""
+    make = Maker(tmp_path, wat.counter(60, 1000, code=3))
+    assert chain(make, tmp_path / "work", links=50) == 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from process import wat
 from process.conftest import Run
+from wasnap.engine import Program
 from wasnap.errors import (
     GuestTrap,
     JournalError,
@@ -345,3 +347,19 @@ def _importing() -> bytes:
             '(module (import "env" "magic" (func)) (func (export "_start") (call 0)))'
         )
     )
+
+
+def test_an_interrupt_while_compiling(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C does not wait for the compiler."""
+    over = threading.Event()
+
+    def load(*_: Any, **__: Any) -> Program:
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(60)
+        raise AssertionError("nobody waits for this")
+
+    monkeypatch.setattr(Program, "load", load)
+    with pytest.raises(KeyboardInterrupt):
+        run.process(wat.endless(), journal=run.journal).run()
+    over.set()
+    assert not run.journal.exists()

@@ -71,8 +71,13 @@ def main() -> NoReturn:
         code = wasnap.main(prog_name="wasnap", standalone_mode=False)
     except click.exceptions.Exit as ended:
         code = ended.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        notices.say(f"error: {error.format_message()}")
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            notices.say(f"hint: {error.ctx.command_path} --help")
         code = error.exit_code
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1

@@ -10,7 +10,14 @@
 A seed names a run: a failing seed is the bug report.
 """
 
-from wasnap.harness.differential import MODES, Reference, Report, differential, undisturbed
+from wasnap.harness.differential import (
+    MODES,
+    Reference,
+    Report,
+    chain,
+    differential,
+    undisturbed,
+)
 from wasnap.harness.everywhere import Everywhere, everywhere
 from wasnap.harness.instance import Global, Import, Instance, Memory, Table, invoke
 from wasnap.harness.job import Difference, Job, Make, Outcome
@@ -29,6 +36,7 @@ __all__ = [
     "Reference",
     "Report",
     "Table",
+    "chain",
     "differential",
     "everywhere",
     "invoke",

@@ -29,6 +29,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasnap.engine import Program
 from wasnap.errors import ProcessEnded
 from wasnap.harness.job import Difference, Job, Make, Outcome, compare, opened, outcome
 from wasnap.host import FakeClock, HostState, SeededRandom
@@ -62,8 +63,9 @@ def undisturbed(
     make: Make, directory: Path, *, counted: bool = True, system_clock: bool = False
 ) -> Reference:
     """Run the job to its end, in a new ``directory``."""
-    began = time.monotonic()
     run = _Run(make, directory, system_clock=system_clock)
+    Program.load(run.job.module.read_bytes(), counted=counted)  # into the cache: it is not timed
+    began = time.monotonic()
     process, found = run.to_the_end(counted=() if counted else None)
     return Reference(found, process.safepoints, time.monotonic() - began)
 
@@ -105,6 +107,29 @@ def differential(
         except Difference as error:
             raise Difference(f"seed {seed}, {mode}: {error}") from None
     return report
+
+
+def chain(
+    make: Make,
+    directory: Path,
+    *,
+    links: int,
+    reference: Reference | None = None,
+    system_clock: bool = False,
+) -> int:
+    """Stop the job and resume it in a new instance so many times, evenly; compare what came of it.
+
+    ``reference``: an undisturbed counted run. Returns how many links there were; the last ones may
+    be missing where nothing could be stopped. Raises Difference.
+    """
+    if reference is None:
+        with _scratch(directory, "undisturbed") as where:
+            reference = undisturbed(make, where, system_clock=system_clock)
+    with _scratch(directory, "chain") as where:
+        run = _Run(make, where, system_clock=system_clock)
+        found = run.chain(max(1, reference.safepoints // (links + 1)), links)
+        compare(f"after {len(run.taken)} links", found, reference.outcome)
+    return len(run.taken)
 
 
 class _Run:
@@ -157,9 +182,28 @@ class _Run:
             self._resume(snapshot, reference.outcome)
             report.resumed += 1
 
+    def chain(self, step: int, links: int) -> Outcome:
+        """A snapshot every ``step`` safepoints, each resumed by a process that takes the next."""
+        printed = b""
+        for link in range(links + 1):
+            with ExitStack() as files:
+                steps = [step] if link < links else []
+                process, stdout = self._process(files, steps, self.journal, chained=True)
+                code = process.run()
+                printed += stdout.read_bytes()
+            if len(self.taken) == link:  # it came to its end
+                break
+        return outcome(code, printed, self.job)
+
     def _process(
-        self, files: ExitStack, counted: Iterable[int] | None, journal: Path | None
+        self,
+        files: ExitStack,
+        counted: Iterable[int] | None,
+        journal: Path | None,
+        *,
+        chained: bool = False,
     ) -> tuple[Process, Path]:
+        """A process of the job, and where its output goes. ``chained``: it ends at a snapshot."""
         stdout = self.directory / "stdout"
         job = self.job
         process = Process(
@@ -169,6 +213,7 @@ class _Run:
             job.dirs,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
+            stop_after_snapshot=chained,
             stdin=opened(files, job.stdin or Path(os.devnull)),
             stdout=opened(files, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
             stderr=opened(files, stdout.with_name("stderr"), os.O_WRONLY | os.O_CREAT),
@@ -176,7 +221,7 @@ class _Run:
             random=SeededRandom(b"harness"),
             counted=counted,
             unknown_imports=job.unknown_imports,
-            on_snapshot=self._keep,
+            on_snapshot=self.taken.append if chained else self._keep,
         )
         return process, stdout
 

@@ -64,7 +64,9 @@ class CallGraph:
                 callers.setdefault(callee, []).append(index)
         _spread(suspends, callers, work)
         # What is left calls only what does not suspend: cycles among it are recursion without a loop.
-        rest = {f: [c for c in cs if not suspends[c]] for f, cs in callees.items() if not suspends[f]}
+        rest = {
+            f: [c for c in cs if not suspends[c]] for f, cs in callees.items() if not suspends[f]
+        }
         cyclic = list(_in_cycles(rest))
         for f in cyclic:
             suspends[f] = 1

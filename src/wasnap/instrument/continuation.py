@@ -3,7 +3,7 @@
 The rest is made by peeling.  The blocks around the site, outermost first, are opened again without parameters; in
 each, the operands that lie below the next inner block are pushed from their copies::
 
-    block, try_table, if    the same block: operands, inner level, rest of the block (of the arm that holds the site), end
+    block, try_table, if    the same block: operands, inner level, rest of the block (or arm), end
     loop                    block $out (results)
                               block $again (params)  operands, inner level, rest of the iteration  br $out  end
                               loop  the whole body  end
@@ -207,7 +207,9 @@ class _Continuation:
         self.marks: dict[int, list[tuple[int, PlannedSite | Frame | tuple[SiteScan, bool]]]] = {}
         self.out: list[bytes] = []
         self.depth = 0  # labels open in the emitted code, $body included
-        self.labels: list[int] = []  # for each open label of the original code, its level in the emitted code
+        self.labels: list[
+            int
+        ] = []  # for each open label of the original code, its level in the emitted code
 
     # --- the module around the function -----------------------------------------------------------------
 
@@ -268,7 +270,9 @@ class _Continuation:
         imports.append(Import(HOT, abi.CONTROL, MEMORY, control))
         tables = old.table_space()
         for i, t in enumerate(tables):
-            imports.append(Import(HOT, f"wasnap.t{i}", TABLE, TableType(t.element, replace_minimum(t.limits))))
+            imports.append(
+                Import(HOT, f"wasnap.t{i}", TABLE, TableType(t.element, replace_minimum(t.limits)))
+            )
         self.slots = len(tables)
         imports.append(Import(HOT, abi.SLOTS, TABLE, TableType(FUNCREF, Limits(0))))
         if self.program.info.has_refs:

@@ -19,7 +19,7 @@ A function with safepoints is wrapped, so that no label inside it changes its de
     dummy results
 
 A poll is ``load of the stop word, br_if $entry``: the branch carries the operands.  Where several sites share an entry
-it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  A helper that takes the values as its
+it carries the site's ordinal, too (``i32.const ordinal`` before, ``drop`` after).  A helper that takes values as its
 parameters costs two bytes of code for each, a store in line eight.
 """
 
@@ -369,8 +369,12 @@ class ColdCode:
         Saved references come before the frame's first byte: exceptions become frames of their own.
         """
         target = self.target
-        refs = [(t, x) for t, x in zip(group.operands, temps, strict=True) if t in (FUNCREF, EXNREF)]
-        refs += [(self.types[x], x) for x, _ in group.node.slots if self.types[x] in (FUNCREF, EXNREF)]
+        refs = [
+            (t, x) for t, x in zip(group.operands, temps, strict=True) if t in (FUNCREF, EXNREF)
+        ]
+        refs += [
+            (self.types[x], x) for x, _ in group.node.slots if self.types[x] in (FUNCREF, EXNREF)
+        ]
         out = []
         for t, x in refs:
             handle = self._handles.get(x)

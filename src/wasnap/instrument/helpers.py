@@ -43,7 +43,8 @@ I = bytes((I32,))  # noqa: E741
 def push(target: Target, headroom: int) -> Helper:
     """(size, site, keep): write the header of the frame at the frame pointer, move the pointer behind it, make room.
 
-    Afterwards ``headroom`` more bytes may be stored before the next push.  Unless ``keep`` is 1 the stop global is set: the
+    Afterwards ``headroom`` more bytes may be stored before the next push.  Unless ``keep`` is 1
+    the stop global is set: the
     guest unwinds, whoever asked for it.
     """
     size_pages = b"\x3f" + uleb(target.control)
@@ -86,7 +87,9 @@ def spill(target: Target, name: str) -> Helper:
     for t, value in values[n + 1 :] + values[:n]:
         out.append(target.store(t, target.get_fp, value, offset))
         offset += SIZE_OF[t]
-    out.append(i32_const(offset) + local_get(n) + i32_const(0) + call(target.helper(PUSH)) + b"\x0b")
+    out.append(
+        i32_const(offset) + local_get(n) + i32_const(0) + call(target.helper(PUSH)) + b"\x0b"
+    )
     return Helper(FuncType(params, b""), bytes(handles), b"".join(out))
 
 
@@ -196,7 +199,13 @@ def load_exn(target: Target, tags: Sequence[FuncType]) -> Helper:
     out = [address, b"\x45", b"\x04\x40", bytes((0xD0, EXNREF)), b"\x0f\x0b"]
     out += [bytes((0x02, EXNREF)), b"\x1f\x40\x01\x03\x00"]
     for k, tag in enumerate(tags):
-        out += [address, target.memarg(b"\x28", 0), i32_const(EXCEPTION_FRAME + k), b"\x46", b"\x04\x40"]
+        out += [
+            address,
+            target.memarg(b"\x28", 0),
+            i32_const(EXCEPTION_FRAME + k),
+            b"\x46",
+            b"\x04\x40",
+        ]
         offset = FRAME_HEADER
         for t in tag.params:
             if t == EXTERNREF:
@@ -225,9 +234,12 @@ def save_globals(target: Target, slots: Sequence[tuple[int, GlobalType, int]]) -
 
 
 def load_globals(
-    target: Target, slots: Sequence[tuple[int, GlobalType, int]], dropped: Sequence[tuple[int, int, int]]
+    target: Target,
+    slots: Sequence[tuple[int, GlobalType, int]],
+    dropped: Sequence[tuple[int, int, int]],
 ) -> Helper:
-    """() -> (): the opposite of ``save_globals``; and drop the segments (0 data or 1 element, index, address of flag)."""
+    """() -> (): the opposite of ``save_globals``; and drop the segments (0 data or 1 element,
+    index, address of flag)."""
     out = []
     for kind, segment, address in dropped:
         drop = (b"\xfc\x09" if kind == 0 else b"\xfc\x0d") + uleb(segment)
@@ -240,7 +252,9 @@ def load_globals(
 
 def drop_segment(target: Target, kind: int, segment: int, address: int) -> Helper:
     """() -> (): data.drop or elem.drop with its flag, for continuation modules."""
-    return Helper(FuncType(), b"", dropping(target, kind, segment) + drop_flag(target, address) + b"\x0b")
+    return Helper(
+        FuncType(), b"", dropping(target, kind, segment) + drop_flag(target, address) + b"\x0b"
+    )
 
 
 def dropping(target: Target, kind: int, segment: int) -> bytes:
@@ -270,7 +284,9 @@ def dispatcher(type: FuncType, functions: Sequence[int]) -> Helper:
     n = len(type.params)
     arguments = b"".join(local_get(i) for i in range(n))
     if len(functions) == 1:
-        return Helper(FuncType(type.params + I, type.results), b"", arguments + call(functions[0]) + b"\x0b")
+        return Helper(
+            FuncType(type.params + I, type.results), b"", arguments + call(functions[0]) + b"\x0b"
+        )
     out = [b"\x02\x40" * len(functions), local_get(n), b"\x0e", uleb(len(functions) - 1)]
     out += [uleb(k) for k in range(len(functions))]
     for f in functions:

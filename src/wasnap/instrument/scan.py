@@ -83,7 +83,9 @@ class Frame:
         self.parent = parent
         self.handlers = handlers  # flow nodes where an exception thrown in it may go on
         self.below = b""  # types of the parent's own operands that lie below the parameters
-        self.copies: tuple[int, ...] | None = None  # locals that hold copies of those, once a site was found inside
+        self.copies: tuple[int, ...] | None = (
+            None  # locals that hold copies of those, once a site was found inside
+        )
         self.end_node = -1
         self.loop_node = -1
         self.else_node = -1
@@ -110,8 +112,16 @@ class SiteScan:
     )
 
     def __init__(
-        self, kind: int, start: int, pos: int, callee: int, operands: bytes, results: bytes, depth: int,
-        frame: Frame, node: int,
+        self,
+        kind: int,
+        start: int,
+        pos: int,
+        callee: int,
+        operands: bytes,
+        results: bytes,
+        depth: int,
+        frame: Frame,
+        node: int,
     ) -> None:
         self.kind = kind
         self.start = start  # first byte of the instruction
@@ -165,7 +175,9 @@ class ModuleFacts:
         self.mutable_tables: set[int] = set()
         self.dropped: set[tuple[int, int]] = set()
         self.referenced: set[int] = set()
-        self.initialised: set[tuple[int, int, int]] = set()  # (0 memory.init or 1 table.init, segment, memory or table)
+        self.initialised: set[tuple[int, int, int]] = (
+            set()
+        )  # (0 memory.init or 1 table.init, segment, memory or table)
         self.uses_references = False
         self.uses_exceptions = False
 
@@ -294,7 +306,8 @@ def skip_unreached(code: bytes, p: int) -> int:
 
 
 def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
-    """Scan the defined function ``index`` (counted in the whole function space) and compute what is live at its sites."""
+    """Scan the defined function ``index`` (counted in the whole function space) and compute what
+    is live at its sites."""
     code = bytes(body.code)
     ftype = facts.function_types[index]
     lt = ftype.params + b"".join(bytes((t,)) * n for n, t in body.locals)
@@ -480,9 +493,7 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
                         label -= 1
                     reached.append(target.target)
                 handlers = (*handlers, *reached)
-            opened = Frame(
-                op, start, p, params, results, len(stack) - len(params), frame, handlers
-            )
+            opened = Frame(op, start, p, params, results, len(stack) - len(params), frame, handlers)
             if opened.height > height:
                 opened.below = bytes(stack[height : opened.height])
             opened.end_node = opened.target = new_node()
@@ -693,7 +704,9 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
             sub = leb(code, p)[0]
             known = OPS.get(op << 16 | sub)
             if known is None or known.pops is None or known.pushes is None:
-                raise UnsupportedModule(f"function {index} uses an unknown instruction 0x{op:X} {sub}")
+                raise UnsupportedModule(
+                    f"function {index} uses an unknown instruction 0x{op:X} {sub}"
+                )
             p = skip_instruction(code, p - 1)
             if known.pops:
                 del stack[-len(known.pops) :]
@@ -716,7 +729,8 @@ def _liveness(
     order: list[int],
     has_loops: bool,
 ) -> None:
-    """Backward data flow over the nodes (gen/kill, union), until nothing changes; then the live-out of each site's node.
+    """Backward data flow over the nodes (gen/kill, union), until nothing changes; then the
+    live-out of each site's node.
 
     Every edge but those back to a loop's header leads to a node later in ``order``: without loops one sweep is exact,
     with them a sweep is repeated until the headers' sets are stable (about as often as loops nest).

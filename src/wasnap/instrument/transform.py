@@ -227,7 +227,9 @@ class Transform:
     def _has_exceptions(self) -> bool:
         facts = self.facts
         return (
-            facts.uses_exceptions or bool(self.old.tag_space()) or EXNREF in facts.globals
+            facts.uses_exceptions
+            or bool(self.old.tag_space())
+            or EXNREF in facts.globals
             or any(EXNREF in t.params + t.results for t in self.old.types)
             or any(EXNREF in s.locals for s in self.analysis.scans)
         )
@@ -254,7 +256,9 @@ class Transform:
             opening = cold.opening(s.type.results)
             closing = cold.closing(s.type.results)
         for site in plan.guarded:
-            before, after = target.guard(site, call_params(self.facts, body.code, site.start, site.callee))
+            before, after = target.guard(
+                site, call_params(self.facts, body.code, site.start, site.callee)
+            )
             edits.append((site.start, 1, before))
             edits.append((site.pos, 0, after))
         for position, kind, segment in s.drops:
@@ -301,7 +305,11 @@ class Transform:
             ],
             memories=[
                 MemoryInfo(
-                    m.limits.minimum, m.limits.maximum, m.limits.is64, m.limits.shared, i < imported_memories
+                    m.limits.minimum,
+                    m.limits.maximum,
+                    m.limits.is64,
+                    m.limits.shared,
+                    i < imported_memories,
                 )
                 for i, m in enumerate(old.memory_space())
             ],
@@ -378,7 +386,9 @@ class Transform:
             written[abi.SAVE_EXN] = helpers.save_exn(target, tags)
             written[abi.LOAD_EXN] = helpers.load_exn(target, tags)
         for kind, segment, at in self.flags:
-            written[f"wasnap.drop{kind}_{segment}"] = helpers.drop_segment(target, kind, segment, at)
+            written[f"wasnap.drop{kind}_{segment}"] = helpers.drop_segment(
+                target, kind, segment, at
+            )
         for kind, segment, index in sorted(self.facts.initialised):
             is64 = (self.facts.memory64 if kind == 0 else self.facts.table64)[index]
             written[f"wasnap.init{kind}_{segment}_{index}"] = helpers.initialise(
@@ -400,7 +410,6 @@ def call_params(facts: ModuleFacts, code: bytes, start: int, callee: int) -> byt
     """All operands that the call instruction at ``start`` takes, the table index of an indirect one included."""
     if callee != INDIRECT:
         return facts.function_types[callee].params
-
 
     type, p = leb(code, start + 1)
     table, _ = leb(code, p)
@@ -426,7 +435,6 @@ def referable_functions(module: Module, facts: ModuleFacts) -> list[int]:
 
 
 def _ref_funcs(expression: bytes) -> list[int]:
-
 
     found = []
     p = 0

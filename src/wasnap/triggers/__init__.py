@@ -1,7 +1,7 @@
 """Triggers decide when a snapshot is taken, and what follows it; never how.
 
-A trigger is armed with a function that takes a ``Request`` and returns at once. The process serves
-it at the guest's next stop, and reports to whoever waits for the request.
+A trigger is armed with a function that takes a ``Request`` and returns at once: it lies on the
+process's ``Desk`` until the guest's next stop, is served then, and tells whoever waits for it.
 
     timer      every so many seconds                      timer.py
     sigint     Ctrl-C: snapshot, then stop with 130       signals.py
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wasnap.errors import UsageError
+from wasnap.triggers.desk import Desk
 from wasnap.triggers.request import Request, Submit, Trigger
 from wasnap.triggers.signals import EndNow, Signal
 from wasnap.triggers.timer import Timer
@@ -29,6 +30,7 @@ __all__ = [
     "DEFAULTS",
     "NAMES",
     "TIMER_SECONDS",
+    "Desk",
     "EndNow",
     "Request",
     "Signal",
