@@ -21,6 +21,8 @@ from wasnap.instrument import abi
 
 NULL: Final = -1
 _FUNCREF: Final = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t
+_EXTERNREF: Final = 6
+_WASM_EXTERNREF: Final = 128  # a wasm_valkind_t
 _STORE_AND_POINTER = Struct("<QQ")
 _VALUE_AT: Final = ffi.wasmtime_val_t.of.offset
 
@@ -122,14 +124,22 @@ def set_element(context: native.Context, table: Any, i: int, value: Any) -> None
 
 
 def grow(context: native.Context, table: Any, missing: int) -> None:
-    """Grow a table of functions by ``missing`` nulls. Raises CannotResume where it is refused."""
-    initial, previous = null(), ctypes.c_uint64()
+    """Grow a table by ``missing`` nulls. Raises CannotResume where it is refused."""
+    initial, previous = ffi.wasmtime_val_t(kind=_kind(context, table)), ctypes.c_uint64()
     error = ffi.wasmtime_table_grow(
         context, ctypes.byref(table), missing, ctypes.byref(initial), ctypes.byref(previous)
     )
     if error:
         ffi.wasmtime_error_delete(error)
         raise CannotResume(f"a table cannot grow by {missing} elements here")
+
+
+def _kind(context: native.Context, table: Any) -> int:
+    """The wasmtime_valkind_t of a table's elements; the guest gets no external ones but null."""
+    type_ = ffi.wasmtime_table_type(context, ctypes.byref(table))
+    kind: int = ffi.wasm_valtype_kind(ffi.wasm_tabletype_element(type_))  # type: ignore[assignment]
+    ffi.wasm_tabletype_delete(type_)
+    return _EXTERNREF if kind == _WASM_EXTERNREF else _FUNCREF
 
 
 def _pointer(value: Any) -> int:
