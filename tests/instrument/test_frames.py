@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from instrument.disturb import disturbed, plain, same_everywhere, sites, wasm
+from wasnap.errors import UnsupportedModule
+from wasnap.instrument.layout import SMALL_SET_MAX
 from wasnap.instrument.scan import DISPATCH_TARGETS_MIN, ModuleFacts, scan
-from wasnap.instrument.transform import instrument
+from wasnap.instrument.transform import OPERANDS_MAX, instrument
 from wasnap.wasm.decode import decode
 
 SEE = '(import "h" "see" (func $see (param i32) (result i32)))'
@@ -63,7 +65,9 @@ def falling(n: int) -> str:
         {"".join(code)} (global.get $h)))"""
 
 
-@pytest.mark.parametrize("n", [13, 14, 15, 16, 40])
+@pytest.mark.parametrize(
+    "n", [SMALL_SET_MAX - 1, SMALL_SET_MAX, SMALL_SET_MAX + 1, SMALL_SET_MAX + 2, 40]
+)
 def test_sets_of_locals(n: int) -> None:
     """Around the size from which values are stored in line, along a tree of sets."""
     same_everywhere(falling(n), [3], every=[1, 3], stops=n)
@@ -131,3 +135,34 @@ def test_layout_is_the_same_for_hot_code_and_continuations() -> None:
     module = decode(wasm(falling(20)))
     once, again = instrument(module), instrument(module)
     assert once == again
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (
+            "(i64.const 3)" * OPERANDS_MAX
+            + "(drop (call $see (i32.const 1)))"
+            + "(drop)" * OPERANDS_MAX,
+            "operands",
+        ),
+        ("(local " + "i64 " * 49_000 + ") (drop (call $see (i32.const 1)))", "locals"),
+    ],
+)
+def test_what_is_too_large_is_refused(code: str, what: str) -> None:
+    """By the name of the function: the engine would take it, but not with our code in it."""
+    text = f"(module {SEE} (func $huge {code}))"
+    with pytest.raises(UnsupportedModule, match=f"function huge has .* {what}"):
+        instrument(decode(wasm(text)))
+
+
+def test_as_many_operands_as_can_be() -> None:
+    """A branch carries nearly a thousand of them."""
+    n = OPERANDS_MAX - 1
+    same_everywhere(
+        f"""(module {SEE} (func (export "run") (param $n i32) (result i64)
+          {"(i64.const 3)" * n} (drop (call $see (local.get $n)))
+          {"(i64.add)" * (n - 1)}))""",
+        [3],
+        every=[1],
+    )

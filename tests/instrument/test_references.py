@@ -159,3 +159,27 @@ def test_an_exception_that_carries_an_external_reference() -> None:
       (func (export "run") (param $n i32) (result i32)
         (i32.add (call $f (local.get $n)) (call $loop (local.get $n)))))""",
         [4], every=EVERY, stops=4)  # fmt: skip
+
+
+def test_exceptions_in_a_table_are_refused() -> None:
+    """By the table's number; a table that only holds nulls is not."""
+    text = """(module (table 1 funcref) (table $t 1 exnref)
+      (func (param exnref) (loop (table.set $t (i32.const 0) (local.get 0)))))"""
+    with pytest.raises(UnsupportedModule, match="exception references in table 1"):
+        instrument(decode(wasm(text)))
+    instrument(decode(wasm(text.replace("table.set $t (i32.const 0) (local.get 0)", "br 0"))))
+
+
+def test_a_table_of_external_references_grows() -> None:
+    """The host gives none, so it holds only nulls; how many is part of the state."""
+    same_everywhere(
+        f"""(module {SEE} (table $t 2 10 externref)
+          (func (export "run") (param $n i32) (result i64)
+            (loop
+              (drop (table.grow $t (ref.null extern) (i32.const 1)))
+              (table.set $t (i32.const 1) (ref.null extern))
+              (drop (call $see (local.get $n)))
+              (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (i64.extend_i32_u (table.size $t))))""",
+        [4],
+    )

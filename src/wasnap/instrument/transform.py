@@ -14,7 +14,7 @@ from wasnap.instrument import abi, helpers
 from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.emit import ColdCode, Scratch, Target, copy_code, i32_const
-from wasnap.instrument.layout import FunctionPlan, plan_function
+from wasnap.instrument.layout import SMALL_SET_MAX, FunctionPlan, plan_function
 from wasnap.instrument.scan import (
     INDIRECT,
     TAIL,
@@ -41,6 +41,13 @@ from wasnap.wasm.types import (
     MemoryType,
     TableType,
 )
+
+OPERANDS_MAX = 1000 - SMALL_SET_MAX - 2
+"""Operands of one block at a site: a branch carries them, a helper takes them with a set of locals.
+The engine allows 1000 results of a block, and 1000 parameters."""
+
+LOCALS_MAX = 50_000 - 2 * OPERANDS_MAX
+"""Locals of a function with its copies: the engine allows 50,000, and code of ours needs some."""
 
 DISPATCH_WIDTH = 64
 """Functions that one dispatcher can call."""
@@ -193,6 +200,7 @@ class Transform:
     def run(self) -> Instrumented:
         facts, graph, module = self.facts, self.analysis.graph, self.module
         graph.refuse_if_never_stoppable(self.analysis.scans, self.old.function_names())
+        self._refuse_exceptions_in_tables()
         self.flags, self.slots, self.frames_base = static_layout(facts)
         self.flag_of = {(kind, segment): at for kind, segment, at in self.flags}
         self.target = Target(
@@ -211,6 +219,7 @@ class Transform:
             if s.sites:
                 plan = plan_function(graph, s)
                 if plan.sites:
+                    self._refuse_if_too_large(plan)
                     for site in s.sites:
                         if site.callee != INDIRECT and site.callee >= n:
                             dispatched.add(site.callee)
@@ -223,6 +232,29 @@ class Transform:
         info = self._describe(sorted(dispatched))
         self._append_all(info, largest)
         return Instrumented(encode(module), info)
+
+    def _refuse_exceptions_in_tables(self) -> None:
+        """Exceptions are saved from the stack and from globals; a table's would be lost."""
+        for table in sorted(self.facts.mutable_tables):
+            if self.facts.table_elements[table] == EXNREF:
+                raise UnsupportedModule(
+                    f"the module keeps exception references in table {table}",
+                    "wasnap saves those in locals, operands and globals only",
+                )
+
+    def _refuse_if_too_large(self, plan: FunctionPlan) -> None:
+        """What the engine allows of a function's size must be enough for our code, too."""
+        operands = max(len(site.scan.operands) for site in plan.sites)
+        for what, found, most in (
+            ("operands at a safepoint", operands, OPERANDS_MAX),
+            ("locals", len(plan.types), LOCALS_MAX),
+        ):
+            if found > most:
+                index = plan.scan.index
+                name = self.old.function_names().get(index, f"#{index}")
+                raise UnsupportedModule(
+                    f"function {name} has {found} {what}: wasnap runs at most {most}"
+                )
 
     def _has_exceptions(self) -> bool:
         facts = self.facts
