@@ -115,7 +115,7 @@ def test_run_in_another_thread(run: Run) -> None:
 @pytest.mark.parametrize(
     ("module", "finish", "printed"),
     [
-        (wat.counter(40, 200_000, code=7), None, wat.counted(40, 200_000)),
+        (wat.counter(40, 10_000_000, code=7), None, wat.counted(40, 10_000_000)),
         (wat.diver(20_000, 20_000_000), None, wat.dived(20_000, 20_000_000)),
         (wat.echo(), b"hello\n", b"ready\nhello\n"),
         (wat.sleeper(1), None, b"ready\nready\n"),

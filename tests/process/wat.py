@@ -63,10 +63,18 @@ def counter(lines: int, steps: int = 100_000, code: int = 0) -> bytes:
 
 def counted(lines: int, steps: int = 100_000) -> bytes:
     """What ``counter`` prints."""
+    # So many steps of x -> a * x + c are one such step: squared and multiplied as powers are.
+    a, c = 1, 0
+    factor, addend, left = 1664525, 1013904223, steps
+    while left:
+        if left & 1:
+            a, c = a * factor, c * factor + addend
+        factor, addend = factor * factor, addend * factor + addend
+        a, c, factor, addend = (v & 0xFFFFFFFF for v in (a, c, factor, addend))
+        left >>= 1
     x, printed = 0, ["ready"]
     for _ in range(lines):
-        for _ in range(steps):
-            x = (x * 1664525 + 1013904223) & 0xFFFFFFFF
+        x = (x * a + c) & 0xFFFFFFFF
         printed.append(str(x))
     return ("\n".join(printed) + "\n").encode()
 
