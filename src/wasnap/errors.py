@@ -11,7 +11,7 @@ the codes of BSD's ``sysexits.h``, the shell's 128 + signal, and click's 2 for a
     +-- UnsupportedModule        69  valid, but something in it cannot be run or saved, by name
     |   +-- UnknownImport        69  the module imports what no one here provides
     +-- MissingFile              66  a file that was named is not there or not readable
-    +-- JournalError             76  the journal is not one, or of a newer version, or damaged beyond use
+    +-- JournalError             76  the journal is none, of a newer version, or damaged beyond use
     |   +-- NoSuchSnapshot       66  --at names a snapshot that is not there
     |   +-- WrongModule          76  the journal belongs to another module
     |   +-- JournalLocked        75  another process writes to it
@@ -51,7 +51,7 @@ class UsageError(WasnapError):
 
 
 class InvalidModule(WasnapError):
-    """The bytes are not a valid core WebAssembly module: ``offset`` is where, in bytes (or None)."""
+    """The bytes are no valid core WebAssembly module: ``offset`` is where, in bytes (or None)."""
 
     exit_code = 65
 

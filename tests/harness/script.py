@@ -57,6 +57,7 @@ class Script:
         self._fresh = fresh
         self._named: dict[str, Instance | str] = {}
         self._registered: dict[str, Instance | str] = {}
+        self._definitions: dict[str, dict[str, Any]] = {}
         self._all: list[Instance] = []
         self._tainted: set[int] = set()
         self._current: Instance | str = "there is no module"
@@ -96,6 +97,14 @@ class Script:
         finally:
             if "name" in command:
                 self._named[command["name"]] = self._current
+
+    def _module_definition(self, command: dict[str, Any]) -> None:
+        self._definitions[command.get("name", "")] = command
+
+    def _module_instance(self, command: dict[str, Any]) -> None:
+        definition = dict(self._definitions[command.get("module", "")])
+        definition.pop("name", None)
+        self._module(definition | ({"name": command["name"]} if "name" in command else {}))
 
     def _register(self, command: dict[str, Any]) -> None:
         self._registered[command["as"]] = (
