@@ -18,7 +18,7 @@ from wasnap.harness import Job, everywhere
 SEEDS = int(os.environ.get("WASNAP_SEEDS", "2"))
 FIRST_SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
 STOPS = 30
-FRESH_MAX = 2000
+FRESH_MAX = 100
 """New instances in one run, at most about: each copies all memory."""
 
 

@@ -102,18 +102,17 @@ def plan_function(graph: CallGraph, scan: FunctionScan) -> FunctionPlan:
             continue
         mask = 0 if site.kind == TAIL else site.live | _copies(site.frame, carried)
         chosen.append((ordinal, site, mask))
-    exact = scan.dispatches
-    nodes = _forest({mask for _, _, mask in chosen}, types, exact)
+    nodes = _forest({mask for _, _, mask in chosen}, types)
     groups: dict[tuple[bytes, int], Group] = {}
     planned = []
     for ordinal, site, mask in chosen:
         polled = not (site.kind == LOOP and all_saveable and graph.is_covered(site))
-        key = (site.operands, ordinal if exact or not polled else ~mask)
+        key = (site.operands, ~mask if polled else ordinal)
         group = groups.get(key)
         if group is None:
             node = nodes[mask]
             size = node.size + sum(SIZE_OF[t] for t in site.operands)
-            in_line = exact or len(node.slots) > SMALL_SET_MAX
+            in_line = len(node.slots) > SMALL_SET_MAX
             group = groups[key] = Group(site.operands, node, size, ordinal, in_line)
         else:
             group.shared = True
@@ -139,7 +138,7 @@ def _copies(frame: Frame | None, known: dict[int, int]) -> int:
     return mask
 
 
-def _forest(masks: set[int], types: bytes, exact: bool) -> dict[int, Node]:
+def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
     ordered = sorted(masks, key=lambda m: (m.bit_count(), m))
     nodes: dict[int, Node] = {}
     for i, mask in enumerate(ordered):
@@ -147,7 +146,7 @@ def _forest(masks: set[int], types: bytes, exact: bool) -> dict[int, Node]:
         # Small sets are stored by helpers, as a whole.
         near = (
             ()
-            if exact or mask.bit_count() <= SMALL_SET_MAX
+            if mask.bit_count() <= SMALL_SET_MAX
             else ordered[max(0, i - _SEARCH_MAX) : i]
         )
         for candidate in reversed(near):

@@ -27,7 +27,6 @@ from wasnap.wasm.opcodes import OPS
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, FuncType
 
 CALL, LOOP, TAIL = 0, 1, 2
-DISPATCH_TARGETS_MIN = 48
 KIND_NAMES = ("call", "loop", "tail")
 INDIRECT = -1
 
@@ -154,8 +153,6 @@ class FunctionScan:
     """Types of the copies' locals; the first has the index len(locals)."""
     copied: list[Frame] = field(default_factory=list)
     """Blocks that keep copies of the operands below them."""
-    dispatches: bool = False
-    """It holds a br_table with very many targets: most likely an interpreter's loop."""
 
 
 class ModuleFacts:
@@ -580,8 +577,6 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
                         label -= 1
                     targets.add(target.target)
                 succs[node] += sorted(targets)
-                if len(targets) >= DISPATCH_TARGETS_MIN:
-                    result.dispatches = True
             elif op == 0x08 or op == 0x0A:
                 facts.uses_exceptions = True
                 if op == 0x08:
