@@ -180,7 +180,6 @@ class Transform:
             self._type_indices.setdefault(t, i)
         self._n_functions = len(self.facts.function_types)
         self._helper_names: dict[str, int] = {}
-        self._helpers: dict[str, helpers.Helper] = {}
 
     def type_index(self, params: bytes, results: bytes) -> int:
         type = FuncType(params, results)
