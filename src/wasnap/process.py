@@ -300,8 +300,7 @@ class Process:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)
         cleanup.callback(self._end)  # first: a trigger may wait for an answer
-        if host.occasions.watched:
-            guest.listen(host.occasions)
+        guest.listen(host.occasions)
         if self._journal_path is not None:
             host.explicit.ask = self._ask
 

@@ -80,10 +80,6 @@ class FakeCall:
         self.audience: Audience | None = None
         self.waits: list[tuple[list[int], list[int], int | None]] = []
 
-    @property
-    def watched(self) -> bool:
-        return self.audience is not None
-
     def about_to(self, *occasions: str) -> None:
         if self.audience is not None:
             self.audience.hear(self, occasions)

@@ -47,7 +47,7 @@ def goes_on(
     new = []
     path = wasnap.directory / journal
     for snapshot in range(1, len(taken(path)) + 1):
-        copy = shutil.copy(path, wasnap.directory / f"{journal}.{snapshot}")
+        copy = Path(shutil.copy(path, wasnap.directory / f"{journal}.{snapshot}"))
         done = wasnap("resume", *options, copy.name, "--at", str(snapshot), stdin=stdin)
         rest = whole[printed_before(path, snapshot) :]
         assert (done.returncode, done.stdout) == (code, rest), done.stderr.decode()

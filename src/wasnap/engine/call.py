@@ -72,7 +72,6 @@ class GuestCall:
 
     def __init__(self, wake: Wake) -> None:
         self.progress: Progress | None = None
-        self.watched = False
         self.activity = 0
         """Grows whenever the guest runs, or something it waited for has come."""
         self._wake = wake
@@ -81,7 +80,6 @@ class GuestCall:
     def listen(self, audience: Audience) -> None:
         """Tell ``audience`` what the guest is about to do."""
         self._audience = audience
-        self.watched = True
 
     def about_to(self, *occasions: str) -> None:
         """See ``host.protocol.Call.about_to``."""

@@ -3,7 +3,7 @@
 A host function announces itself (``call.about_to(STDIN)``) before it does anything. If a trigger
 watches for that, and wishes, ``Stop`` is raised: the call is recorded as not begun, the snapshot
 taken, and the call done when the process continues, here or after a resume. Then it does not ask
-again: a call that is being completed announces nothing.
+again: a call that is being completed announces nothing but that it idles.
 
 ``been`` is saved: the first time of something is the first time in the life of the process, however
 often it is resumed, counted from when somebody first watched for it.
@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from .protocol import LISTEN, OUTSIDE, STDIN, Call, Stop
+from .protocol import IDLE, Call, Stop
 
 log = logging.getLogger(__name__)
 
-Wish: TypeAlias = Callable[[str, bool], bool]
-"""``wish(occasion, first)``: whether it has asked for a snapshot, which is then taken first."""
+Wish: TypeAlias = Callable[[], bool]
+"""Whether it has asked for a snapshot, which is then taken first."""
 
-_FIRSTS = frozenset((STDIN, LISTEN, OUTSIDE))
-"""Of these it matters whether they have been."""
+
+class _Watch(NamedTuple):
+    wish: Wish
+    once: bool
 
 
 class Occasions:
@@ -32,34 +34,32 @@ class Occasions:
     def __init__(self) -> None:
         self.idle_ns: int | None = None
         self.been: set[str] = set()
-        self._wishes: dict[str, Wish] = {}
+        self._watches: dict[str, _Watch] = {}
         self._told: set[str] = set()
 
-    def watch(self, occasion: str, wish: Wish) -> None:
-        """Ask ``wish`` whenever the guest is about to do this. Before the guest runs."""
-        self._wishes[occasion] = wish
+    def watch(self, occasion: str, wish: Wish, *, once: bool = False) -> None:
+        """Ask ``wish`` when the guest is about to do this, each time or once. Before it runs."""
+        self._watches[occasion] = _Watch(wish, once)
 
-    @property
-    def watched(self) -> bool:
-        """Whether anybody watches for anything."""
-        return bool(self._wishes)
+    def awaited(self, occasion: str) -> bool:
+        """Whether anybody will be asked when it comes."""
+        watch = self._watches.get(occasion)
+        return watch is not None and not (watch.once and occasion in self.been)
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """See ``protocol.Audience``. One snapshot for all of them, by the first that wishes."""
         stop = False
         for occasion in occasions:
-            wish = self._wishes.get(occasion)
-            if wish is None:
+            if not self.awaited(occasion):
                 continue
-            if call.progress is not None and occasion in _FIRSTS:
-                self.been.add(occasion)  # it had begun when the snapshot was taken
-            elif not call.may_stop():
+            wish, once = self._watches[occasion]
+            again = call.progress is not None and occasion != IDLE  # begun before the snapshot
+            if not again and not call.may_stop():
                 self._tell(occasion)
-            else:
-                first = occasion not in self.been
-                if occasion in _FIRSTS:
-                    self.been.add(occasion)
-                stop = stop or wish(occasion, first)
+                continue
+            if once:
+                self.been.add(occasion)
+            stop = stop or (not again and wish())
         if stop:
             raise Stop
 

@@ -119,10 +119,6 @@ class Call(Protocol):
     def progress(self) -> Progress | None:
         """None for a new call; what ``Suspended`` carried when a call is being completed."""
 
-    @property
-    def watched(self) -> bool:
-        """Whether ``about_to`` has any effect: what is called often looks here first."""
-
     def about_to(self, *occasions: str) -> None:
         """Say what the call is going to do, before anything is done.
 
@@ -158,6 +154,25 @@ class Audience(Protocol):
         """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
 
 
+CLOCK = "clock"
+RANDOM = "random"
+CLOCK_AHEAD_NS_MAX = 50_000
+
+
+class Shortcut(NamedTuple):
+    """The engine has an answer of its own to a host call, and may give it without asking the host.
+
+    ``kind``: ``CLOCK`` (``clock_time_get``: the machine's clocks; the monotonic one may be ahead of
+    what the host itself would say by ``CLOCK_AHEAD_NS_MAX``, and never behind), or ``RANDOM``
+    (``random_get``: the system's randomness).
+    ``offset()`` is asked each time before the guest runs: ns that the guest's monotonic clock is
+    ahead of the machine's (0 for ``RANDOM``); None: not this time, ask the host.
+    """
+
+    kind: str
+    offset: Callable[[], int | None]
+
+
 class HostFunction(NamedTuple):
     """One function the guest can import. ``params`` and ``results``: value types (wasm/types.py).
 
@@ -170,3 +185,4 @@ class HostFunction(NamedTuple):
     params: bytes
     results: bytes
     call: Callable[..., Result]
+    shortcut: Shortcut | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from wasnap.errors import JournalError
-from wasnap.journal.image import MemoryImage, MemoryTable, decode_memory, merge
+from wasnap.journal.image import Block, MemoryImage, MemoryTable, decode_memory, merge
 from wasnap.journal.index import Entry, SnapshotInfo
-from wasnap.journal.layout import Kind, StoredExtent
+from wasnap.journal.layout import Kind
 from wasnap.journal.records import Record, decode
 from wasnap.journal.scan import read_checked
 from wasnap.journal.storage import Storage
@@ -64,7 +64,7 @@ class Snapshot:
             raise JournalError(f"snapshot {self.info.id} holds no memory {index}")
         return self.memories[index]
 
-    def verify(self, verified: set[StoredExtent]) -> None:
+    def verify(self, verified: set[Block]) -> None:
         """Checks all page data (see ``MemoryImage.verify``). JournalError names what is damaged."""
         for image in self.memories.values():
             image.verify(verified)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
-from wasnap.journal.batches import Pages, Piece, batches
+from wasnap.journal.batches import Pages, Piece, batches, placed
 from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.layout import (
     ALIGNMENT,
@@ -29,6 +29,7 @@ from wasnap.journal.layout import (
     RECORD_HEADER,
     Kind,
     RecordHeader,
+    StoredExtent,
     align,
     pack_record_header,
 )
@@ -144,22 +145,24 @@ class SnapshotWriter:
         *,
         is64: bool = False,
         shared: bool = False,
-    ) -> None:
-        """Writes pages of memory ``index``, straight from the given buffers.
+        level: int | None = None,
+    ) -> list[StoredExtent]:
+        """Writes pages of memory ``index``, straight from the given buffers; the extents written.
 
-        ``pages``: sorted, disjoint (first page, buffer of whole pages or number of pages that are
-        zero now), in units of ``page_size``, which must be 4096. In a full snapshot what is not
-        named is zero, else as in the parent. The buffers must not
-        change until this returns. ValueError if ``pages`` breaks the rules; the ``with`` then takes
-        the snapshot back.
+        ``pages``: sorted, disjoint (first page and what ``Pages`` says), in units of ``page_size``,
+        which must be 4096. In a full snapshot what is not named is zero, else as in the parent. The
+        buffers must not change until this returns. ``level``: of compression; None: none.
+        ValueError if ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
         """
         assert self._open and page_size == PAGE_SIZE
         flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
-        for batch in batches(pages, pages_total, skip_zeros=self._begin.full):
+        written: list[StoredExtent] = []
+        for batch in batches(pages, pages_total, skip_zeros=self._begin.full, level=level):
             try:
-                self._memory_record(index, pages_total, flags, batch)
+                written += self._memory_record(index, pages_total, flags, batch)
             except OSError as error:
                 raise self._failed(error) from error
+        return written
 
     def commit(self) -> int:
         """Makes the snapshot exist; returns its id."""
@@ -220,23 +223,17 @@ class SnapshotWriter:
     def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
         self._headers.append(self._log.append(kind, payload, checked=checked))
 
-    def _memory_record(self, index: int, pages_total: int, flags: int, batch: list[Piece]) -> None:
-        data = [piece.data for piece in batch if piece.data is not None]
-        data_pages = sum(map(len, data)) // PAGE_SIZE
+    def _memory_record(
+        self, index: int, pages_total: int, flags: int, batch: list[Piece]
+    ) -> list[StoredExtent]:
+        data_pages = sum(piece.n_pages for piece in batch if piece.data is not None)
         head = MEMORY_HEAD.pack(index, PAGE_SIZE, pages_total, flags, len(batch), data_pages)
         table_end = self._log.position + RECORD_HEADER.size + len(head) + len(batch) * EXTENT.size
-        position = align(table_end, PAGE_SIZE)
-        padding = bytes(position - table_end) if data else b""
-        table = bytearray(head)
-        for piece in batch:
-            if piece.data is None:
-                table += EXTENT.pack(piece.first_page, 0, piece.n_pages, 0)
-            else:
-                table += EXTENT.pack(piece.first_page, position, piece.n_pages, piece.crc)
-                position += len(piece.data)
-        checked = bytes(table)
-        self._append(Kind.MEMORY, [checked, padding, *data], checked)
+        extents, data = placed(batch, table_end)
+        checked = head + b"".join(EXTENT.pack(*extent) for extent in extents)
+        self._append(Kind.MEMORY, [checked, *data], checked)
         self._pages += data_pages
+        return extents
 
     def _failed(self, error: OSError) -> JournalWriteFailed:
         """Takes the snapshot back and makes the error that says so."""

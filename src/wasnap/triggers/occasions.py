@@ -26,14 +26,14 @@ class First:
     def arm(self, around: Around) -> None:
         """Watch."""
 
-        def wish(occasion: str, first: bool) -> bool:
-            if not first and (self.interval is None or time.monotonic() < self._next):
+        def wish() -> bool:
+            if time.monotonic() < self._next:
                 return False
             self._next = time.monotonic() + (self.interval or 0)
-            around.submit(Request(occasion))
+            around.submit(Request(self.occasion))
             return True
 
-        around.occasions.watch(self.occasion, wish)
+        around.occasions.watch(self.occasion, wish, once=self.interval is None)
 
     def disarm(self) -> None:
         """Nothing: the guest is over."""
@@ -52,12 +52,12 @@ class Idle:
     def arm(self, around: Around) -> None:
         """Watch."""
 
-        def wish(occasion: str, first: bool) -> bool:
+        def wish() -> bool:
             activity = around.activity()
             if activity == self._activity or not around.changed():
                 return False
             self._activity = activity  # one try each, also if it fails
-            around.submit(Request(occasion))
+            around.submit(Request(IDLE))
             return True
 
         around.occasions.idle_ns = round(self.seconds * NANOSECONDS)

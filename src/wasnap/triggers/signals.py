@@ -108,7 +108,7 @@ class Signal:
         """The grace is over."""
         signal.pthread_kill(threading.main_thread().ident or 0, self.number)
 
-    def _raised(self, occasion: str, first: bool) -> bool:
+    def _raised(self) -> bool:
         """The guest sends the signal to itself; it is served behind those of others."""
         assert self._around is not None
         then = self._then(anyway=True)
