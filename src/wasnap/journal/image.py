@@ -7,13 +7,13 @@ does not matter. What remains is zero.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from wasnap.errors import JournalError
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     EXTENT,
     MEMORY_HEAD,
@@ -202,7 +202,7 @@ def _data_crc(storage: Storage, source: StoredExtent) -> int:
         data = storage.read(position, min(CHUNK, end - position))
         if not data:
             return -1
-        crc = zlib.crc32(data, crc)
+        crc = crc32(data, crc)
         position += len(data)
     return crc
 
