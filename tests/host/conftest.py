@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wasnap.host import Host, HostConfig, Mapping, beneath, directory, file, root, stream
+from wasnap.host import Host, HostConfig, Mapping, beneath, directory, root
 
 from .fakes import Guest
 
@@ -45,7 +45,7 @@ def guest(tmp_path: Path, make_guest: MakeGuest) -> Guest:
 def resolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of resolving paths: the kernel's (where there is one) and ours."""
     if request.param == "walk":
-        for module in (beneath, directory, file, root, stream):
+        for module in (beneath, directory, root):
             monkeypatch.setattr(module, "open_beneath", beneath.walk)
     elif beneath.open_beneath is beneath.walk:
         pytest.skip("this kernel has no openat2")

@@ -14,13 +14,11 @@ from wasnap.journal import PAGE_SIZE, Extent, Journal
 from wasnap.journal.places import ABSENT, ZERO, Places
 
 
-def save(
-    journal: Journal, parent: int | None, *rounds: dict[int, bytes], total: int = 16, sift: bool
-) -> int:
+def save(journal: Journal, parent: int | None, *rounds: dict[int, bytes], total: int = 16) -> int:
     """A snapshot whose pages are named in several rounds."""
     with journal.begin(parent, "timer") as writer:
         for pages in rounds:
-            writer.memory(0, total, PAGE_SIZE, sorted(pages.items()), sift=sift)
+            writer.changed(0, total, sorted(pages.items()))
         return writer.commit()
 
 
@@ -28,11 +26,11 @@ def test_what_the_journal_holds_costs_no_space(tmp_path: Path) -> None:
     """Pages as in the parent are left out, zero ones too, also after opening the journal again."""
     pages = {0: page("a"), 1: page("b"), 2: page("c"), 9: page("d")}
     with make(tmp_path / "j") as journal:
-        save(journal, None, pages | {5: page(0)}, sift=True)
-        save(journal, 1, pages | {1: page("x"), 5: page(0)}, sift=True)
+        save(journal, None, pages | {5: page(0)})
+        save(journal, 1, pages | {1: page("x"), 5: page(0)})
     with Journal.open_for_writing(tmp_path / "j") as journal:
-        save(journal, 2, pages | {1: page("x"), 2: page(0)}, sift=True)
-        save(journal, 1, pages, sift=True)
+        save(journal, 2, pages | {1: page("x"), 2: page(0)})
+        save(journal, 1, pages)
         assert [info.pages for info in journal.snapshots] == [4, 1, 0, 0]
         assert contents(journal, 2) == pages | {1: page("x")}
         assert contents(journal, 3) == {0: page("a"), 1: page("x"), 9: page("d")}
@@ -42,10 +40,10 @@ def test_what_the_journal_holds_costs_no_space(tmp_path: Path) -> None:
 def test_a_snapshot_that_failed_is_no_parent(tmp_path: Path) -> None:
     """What was taken back is not held by the journal."""
     with make(tmp_path / "j") as journal:
-        save(journal, None, {0: page("a")}, sift=True)
+        save(journal, None, {0: page("a")})
         with journal.begin(1, "timer") as writer:
-            writer.memory(0, 16, PAGE_SIZE, [(0, page("b")), (3, page("c"))], sift=True)
-        save(journal, 1, {0: page("b"), 3: page("c")}, sift=True)
+            writer.changed(0, 16, [(0, page("b")), (3, page("c"))])
+        save(journal, 1, {0: page("b"), 3: page("c")})
         assert journal.snapshots[1].pages == 2
         assert contents(journal, 2) == {0: page("b"), 3: page("c")}
 
@@ -55,7 +53,7 @@ def test_pages_named_again_take_no_new_space(tmp_path: Path) -> None:
     first = {at: page(1 + at) for at in range(200)}
     again = {at: page(100 + at) for at in range(50, 70)}
     with make(tmp_path / "j") as journal:
-        save(journal, None, first, again, {55: page(0)}, again, total=200, sift=True)
+        save(journal, None, first, again, {55: page(0)}, again, total=200)
         assert journal.snapshots[0].pages == 200
     with Journal.open(tmp_path / "j", verify=True) as journal:
         assert contents(journal, 1) == first | again
@@ -66,10 +64,10 @@ def test_pages_named_again_take_no_new_space(tmp_path: Path) -> None:
 def test_a_memory_that_grows_between_rounds(tmp_path: Path) -> None:
     """The snapshot's memory has the size it had last."""
     with make(tmp_path / "j") as journal, journal.begin(None, "timer") as writer:
-        writer.memory(0, 4, PAGE_SIZE, [(3, page("a"))], sift=True)
-        writer.memory(0, 8, PAGE_SIZE, [(3, page("b")), (7, page("c"))], sift=True)
+        writer.changed(0, 4, [(3, page("a"))])
+        writer.changed(0, 8, [(3, page("b")), (7, page("c"))])
         with pytest.raises(ValueError, match="had 8 before"):
-            writer.memory(0, 7, PAGE_SIZE, [])
+            writer.changed(0, 7, [])
         writer.commit()
     with Journal.open(tmp_path / "j", verify=True) as journal:
         image = journal.load(1).memory(0)
@@ -79,8 +77,8 @@ def test_a_memory_that_grows_between_rounds(tmp_path: Path) -> None:
 
 def test_a_memory_without_changes_has_its_size_in_every_snapshot(tmp_path: Path) -> None:
     with make(tmp_path / "j") as journal:
-        save(journal, None, {}, total=16, sift=True)
-        save(journal, 1, {}, total=32, sift=True)
+        save(journal, None, {}, total=16)
+        save(journal, 1, {}, total=32)
         assert journal.load(2).memory(0).extents == [Extent(0, 32, None)]
 
 
@@ -104,24 +102,27 @@ def test_against_a_model(
     spread: int,
 ) -> None:
     """Any rounds of any snapshots, failed ones among them, give the pages that a dictionary gives;
-    sifted ones store each page that is new at most once, and no other."""
+    each page that is new is stored at most once, and no other; exact snapshots among them."""
     path = tmp_path_factory.mktemp("model") / "j"
     total = 15 * spread + 1
     journal = make(path)
     images: list[dict[int, bytes]] = [{}]
-    for named, sift, fails, reopen in steps:
+    for named, exact, fails, reopen in steps:
         before = images[-1]
         after = dict(before)
         with journal.begin(len(images) - 1 or None, "timer") as writer:
             for pages in named:
                 listed = {at * spread: page(byte) for at, byte in pages.items()}
                 after |= listed
-                writer.memory(0, total, PAGE_SIZE, sorted(listed.items()), sift=sift)
+                if exact:
+                    writer.memory(0, total, PAGE_SIZE, sorted(listed.items()))
+                    break
+                writer.changed(0, total, sorted(listed.items()))
             if fails:
                 continue
             writer.commit()
         images.append({at: data for at, data in after.items() if any(data)})
-        if sift:
+        if not exact:
             touched = {at * spread for pages in named for at in pages}
             last = journal.snapshots[-1]
             assert last.pages <= len(touched)
@@ -151,7 +152,7 @@ def test_places_against_a_model() -> None:
             models[which][first + at] = position + at * PAGE_SIZE * (position >= PAGE_SIZE)
     tables[0].update(tables[1])
     models[0] |= {at: place for at, place in models[1].items() if place != ABSENT}
-    found = {}
+    found: dict[int, int] = {}
     for number in tables[0].blocks():
         block = tables[0].block(number)
         assert block is not None

@@ -30,7 +30,13 @@ from wasnap.engine.imports import (
     MemoryDefinition,
     TableDefinition,
 )
-from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
+from wasnap.engine.memory import (
+    BufferExtent,
+    FileExtent,
+    GuestMemory,
+    MemoryImage,
+    PackedExtent,
+)
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
     EngineState,
@@ -62,6 +68,7 @@ __all__ = [
     "GuestMemory",
     "MemoryDefinition",
     "MemoryImage",
+    "PackedExtent",
     "PendingCall",
     "Phase",
     "Program",

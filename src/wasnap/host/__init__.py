@@ -6,8 +6,10 @@ Map of the room::
     config.py       what the user grants: HostConfig, Mapping
     world.py        Host: functions for the engine, capture and restore for a snapshot
     descriptors.py  the table of descriptors, and what all of them share
-    file.py  directory.py  stream.py    the kinds of descriptors
-    beneath.py  root.py                 paths that cannot leave a mapped directory
+    mapped.py       a mapped directory, whatever is behind it
+    root.py  directory.py  file.py      host directories that are mapped as they are
+    beneath.py                          paths that cannot leave one
+    stream.py       standard streams, and pipes and devices in host directories
     clock.py  random.py  rights.py
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else

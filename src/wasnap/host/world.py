@@ -18,11 +18,12 @@ from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig
 from .descriptors import Descriptor, Descriptors, Missing, Scene
-from .directory import Directory, DirectoryState
-from .file import File, FileState
+from .directory import DirectoryState, HostDirectory
+from .file import FileState, HostFile
+from .mapped import Root
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
-from .root import Root
+from .root import HostRoot
 from .stream import Device, DeviceState, Stream, StreamState
 from .unknown import unknown
 
@@ -34,8 +35,8 @@ _STANDARD = ("stdin", "stdout", "stderr")
 DescriptorState = FileState | DirectoryState | StreamState | DeviceState
 
 _KINDS: dict[type, type] = {
-    FileState: File,
-    DirectoryState: Directory,
+    FileState: HostFile,
+    DirectoryState: HostDirectory,
     StreamState: Stream,
     DeviceState: Device,
 }
@@ -102,7 +103,7 @@ class Host:
                     f"two directories are mapped as {mapping.guest}", "give each its own guest path"
                 )
             try:
-                self._roots[mapping.guest] = Root(mapping)
+                self._roots[mapping.guest] = HostRoot(mapping)
             except OSError as error:
                 self.close()
                 raise MissingFile(
@@ -118,7 +119,7 @@ class Host:
             if name in self._standard:
                 first[number] = self._streams[name] = Stream(name, self._standard[name])
         for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
-            first[number] = Directory.of_root(root)
+            first[number] = root.preopen()
         self.descriptors.replace_all(first)
 
     def function(

@@ -11,9 +11,11 @@
     index     records -> snapshots that exist, and those that do not any more
     image     extents of a snapshot and its ancestors -> one memory
     snapshot  one snapshot, read
+    batches   pages -> extents, as they are or compressed
+    pack      blocks of pages, compressed and back
     places    where each page of a memory stands in the file
     sift      which pages a snapshot has to store
-    pages     the pages of one memory -> MEMORY records, while they are written
+    pages     pages that have changed -> extents; again and again, until the commit
     writer    one snapshot, written; the one commit point
     journal   Journal: the door for everybody else
     view      a journal for people and for ``--json``
@@ -23,11 +25,11 @@ Nothing that is committed is ever changed; a write that fails, or a crash, costs
 hit and no other.
 """
 
+from wasnap.journal.batches import Pages
 from wasnap.journal.image import Extent, MemoryImage
 from wasnap.journal.index import Damaged, SnapshotInfo
 from wasnap.journal.journal import Durability, Journal
 from wasnap.journal.layout import PAGE_SIZE
-from wasnap.journal.pages import Pages
 from wasnap.journal.records import (
     BeginRecord,
     Directory,

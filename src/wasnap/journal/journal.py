@@ -15,8 +15,9 @@ from typing import Literal
 
 from wasnap.errors import JournalError, JournalWriteFailed, NoSuchSnapshot
 from wasnap.journal import place
+from wasnap.journal.image import Block
 from wasnap.journal.index import Damaged, Index, SnapshotInfo, build
-from wasnap.journal.layout import MINOR, Kind, RecordHeader, StoredExtent, pack_file_header
+from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
 from wasnap.journal.places import Known
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
 from wasnap.journal.scan import Gap, Scan, checked_or_none, read_checked, scan
@@ -50,8 +51,8 @@ class Journal:
         self._index = index
         self._log = log
         self._clock = clock
-        self._verified: set[StoredExtent] = set()
         self._known = Known()
+        self._verified: set[Block] = set()
 
     @classmethod
     def create(

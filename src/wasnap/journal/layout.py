@@ -115,14 +115,37 @@ class MemoryHead(NamedTuple):
     data_pages: int
 
 
-EXTENT = Struct("<QQII")
+class Encoding(IntEnum):
+    """How a block of pages is stored."""
+
+    ZERO = 0
+    RAW = 1
+    ZSTD = 2
+
+
+EXTENT = Struct("<QQIIIHH")
 
 
 class StoredExtent(NamedTuple):
     first_page: int
     position: int
     pages: int
-    data_crc: int
+    stored: int
+    crc: int
+    skip: int
+    encoding: int
+
+    @property
+    def end(self) -> int:
+        """The first page after it."""
+        return self.first_page + self.pages
+
+    def part(self, first_page: int, end: int) -> StoredExtent:
+        """Its pages from ``first_page`` to ``end``, which are among them."""
+        _, position, _, stored, crc, skip, encoding = self
+        if position:
+            skip += first_page - self.first_page
+        return StoredExtent(first_page, position, end - first_page, stored, crc, skip, encoding)
 
 
 def align(position: int, unit: int) -> int:

@@ -24,6 +24,7 @@ from wasnap.journal.layout import (
     MEMORY_HEAD,
     PAGE_SIZE,
     RECORD_HEADER,
+    Encoding,
     StoredExtent,
     align,
 )
@@ -37,7 +38,7 @@ RECORD_EXTENTS: Final = 4096
 _UNKNOWN = array("Q", [ELSEWHERE]) * BLOCK
 _ZEROS = memoryview(bytes(BLOCK * PAGE_SIZE))
 
-Pages: TypeAlias = tuple[int, Buffer | int]
+Changed: TypeAlias = tuple[int, Buffer | int]
 """First page and content: a buffer of whole pages, or the number of pages that are zero now."""
 
 
@@ -118,7 +119,7 @@ class MemoryPages:
         self.placed = Places()
         """Where this snapshot's own pages stand."""
 
-    def write(self, pages: Iterable[Pages], pages_total: int) -> None:
+    def write(self, pages: Iterable[Changed], pages_total: int) -> None:
         """``pages``: runs, sorted, disjoint, within ``pages_total``, which never becomes less."""
         if pages_total < self._pages_total:
             raise ValueError(f"{pages_total} pages: it had {self._pages_total} before")
@@ -203,7 +204,9 @@ class MemoryPages:
         extents = []
         for first_page, data in batch:
             n_pages = len(data) // PAGE_SIZE
-            extents.append(StoredExtent(first_page, position, n_pages, crc32(data)))
+            extents.append(
+                StoredExtent(first_page, position, n_pages, len(data), crc32(data), 0, Encoding.RAW)
+            )
             position += len(data)
         self._append(extents, [piece.data for piece in batch])
         for extent in extents:
@@ -237,9 +240,9 @@ class MemoryPages:
     def _freshen(self, record: _Record) -> None:
         """Make the record's table right again. What was replaced is read back to be summed up."""
         for at in record.stale:
-            first_page, position, n_pages, _ = record.extent(at)
-            crc = crc32(self._storage.read(position, n_pages * PAGE_SIZE))
-            EXTENT.pack_into(record.checked, _offset(at), first_page, position, n_pages, crc)
+            extent = record.extent(at)
+            crc = crc32(self._storage.read(extent.position, extent.stored))
+            EXTENT.pack_into(record.checked, _offset(at), *extent._replace(crc=crc))
         data_pages = MEMORY_HEAD.unpack_from(record.checked)[-1]
         record.checked[: MEMORY_HEAD.size] = self._head(len(record), data_pages)
         self._log.rewrite(record.number, bytes(record.checked))
@@ -257,18 +260,22 @@ class MemoryPages:
                     continue
                 if at != end:
                     if end:
-                        yield StoredExtent(first, 0, end - first, 0)
+                        yield _zero(first, end)
                     first = at
                 end = at + 1
         if end:
-            yield StoredExtent(first, 0, end - first, 0)
+            yield _zero(first, end)
+
+
+def _zero(first_page: int, end: int) -> StoredExtent:
+    return StoredExtent(first_page, 0, end - first_page, 0, 0, 0, Encoding.ZERO)
 
 
 def _offset(at: int) -> int:
     return MEMORY_HEAD.size + at * EXTENT.size
 
 
-def _checked(pages: Iterable[Pages], pages_total: int) -> Iterator[tuple[int, memoryview | int]]:
+def _checked(pages: Iterable[Changed], pages_total: int) -> Iterator[tuple[int, memoryview | int]]:
     free = 0
     for first, content in pages:
         whole: memoryview | int

@@ -15,21 +15,25 @@ from contextlib import suppress
 from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
+from wasnap.journal.batches import Pages, Piece, batches, placed
 from wasnap.journal.checksum import crc32
 from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
+    EXTENT,
+    MEMORY_HEAD,
     MEMORY_IS64,
     MEMORY_SHARED,
     PAGE_SIZE,
     RECORD_HEADER,
     Kind,
     RecordHeader,
+    StoredExtent,
     align,
     pack_record_header,
 )
-from wasnap.journal.pages import MemoryPages, Pages
+from wasnap.journal.pages import Changed, MemoryPages
 from wasnap.journal.places import Known
 from wasnap.journal.records import BeginRecord, Record, encode
 from wasnap.journal.storage import Buffer, Storage, write_all
@@ -134,7 +138,8 @@ class SnapshotWriter:
         self._find_known = find_known
         self._known: Known | None = None
         self._headers: list[RecordHeader] = []
-        self._memories: dict[int, MemoryPages] = {}
+        self._pages = 0
+        self._changed: dict[int, MemoryPages] = {}
         self._open = True
         try:
             if log.torn:
@@ -162,30 +167,54 @@ class SnapshotWriter:
         *,
         is64: bool = False,
         shared: bool = False,
-        sift: bool = False,
-    ) -> None:
-        """Writes pages of memory ``index``, straight from the given buffers.
+        level: int | None = None,
+    ) -> list[StoredExtent]:
+        """Writes pages of memory ``index``, straight from the given buffers; the extents written.
 
-        ``pages``: sorted, disjoint (first page, buffer of whole pages or number of pages that are
-        zero now), in units of ``page_size``, which must be 4096. In a full snapshot what is not
-        named is zero, else as in the parent. ``sift``: leave out pages that are as in the parent.
-
-        May be called again for the same memory, which may have grown: what was named before is
-        replaced. The buffers may change meanwhile if their pages will be named again. ValueError if
-        ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
+        ``pages``: sorted, disjoint (first page and what ``Pages`` says), in units of ``page_size``,
+        which must be 4096. In a full snapshot what is not named is zero, else as in the parent. The
+        buffers must not change until this returns. ``level``: of compression; None: none.
+        ValueError if ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
         """
         assert self._open and page_size == PAGE_SIZE
-        memory = self._memories.get(index)
-        if memory is None:
-            known = None
-            if sift and self._find_known is not None:
-                self._known = self._known or self._find_known()
-                known = self._known.places(index)
-            flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
-            memory = self._memories[index] = MemoryPages(
-                index, flags, self._log.storage, self, known, full=self._begin.full
-            )
+        flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
+        written: list[StoredExtent] = []
+        for batch in batches(pages, pages_total, skip_zeros=self._begin.full, level=level):
+            try:
+                written += self._memory_record(index, pages_total, flags, batch)
+            except OSError as error:
+                raise self._failed(error) from error
+        return written
+
+    def changed(
+        self,
+        index: int,
+        pages_total: int,
+        pages: Iterable[Changed],
+        *,
+        is64: bool = False,
+        shared: bool = False,
+    ) -> None:
+        """Writes what has changed since the parent among pages of memory ``index``.
+
+        ``pages`` (4 KiB): sorted, disjoint (first page, buffer of whole pages or number of pages
+        that are zero now). Those that are as in the parent cost no space; others are as there. May
+        be called again, for a memory that may have grown: what was named before is replaced. A
+        buffer may change meanwhile if its pages will be named again. ValueError as for ``memory``,
+        which is not to be used for the same one.
+        """
+        assert self._open
         try:
+            memory = self._changed.get(index)
+            if memory is None:
+                known = None
+                if self._find_known is not None:
+                    self._known = self._known or self._find_known()
+                    known = self._known.places(index)
+                flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
+                memory = self._changed[index] = MemoryPages(
+                    index, flags, self._log.storage, self, known, full=self._begin.full
+                )
             memory.write(pages, pages_total)
         except OSError as error:
             raise self._failed(error) from error
@@ -195,7 +224,7 @@ class SnapshotWriter:
         assert self._open
         log, begin = self._log, self._begin
         try:
-            for memory in self._memories.values():
+            for memory in self._changed.values():
                 memory.finish()
             payload = COMMIT.pack(
                 begin.id,
@@ -221,11 +250,11 @@ class SnapshotWriter:
             size=log.end - self._headers[0].position,
             label=begin.label,
             full=begin.full,
-            pages=sum(memory.data_pages for memory in self._memories.values()),
+            pages=self._pages + sum(memory.data_pages for memory in self._changed.values()),
         )
         self._committed(Entry(info, self._headers, "", ""), header.position)
         if self._known is not None:
-            placed = {index: memory.placed for index, memory in self._memories.items()}
+            placed = {index: memory.placed for index, memory in self._changed.items()}
             self._known.update(begin.id, placed, full=begin.full)
         return begin.id
 
@@ -268,6 +297,18 @@ class SnapshotWriter:
 
     def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
         self._headers.append(self._log.append(kind, payload, checked=checked))
+
+    def _memory_record(
+        self, index: int, pages_total: int, flags: int, batch: list[Piece]
+    ) -> list[StoredExtent]:
+        data_pages = sum(piece.n_pages for piece in batch if piece.data is not None)
+        head = MEMORY_HEAD.pack(index, PAGE_SIZE, pages_total, flags, len(batch), data_pages)
+        table_end = self._log.position + RECORD_HEADER.size + len(head) + len(batch) * EXTENT.size
+        extents, data = placed(batch, table_end)
+        checked = head + b"".join(EXTENT.pack(*extent) for extent in extents)
+        self._append(Kind.MEMORY, [checked, *data], checked)
+        self._pages += data_pages
+        return extents
 
     def _failed(self, error: OSError) -> JournalWriteFailed:
         """Takes the snapshot back and makes the error that says so."""

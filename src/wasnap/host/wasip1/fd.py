@@ -16,7 +16,7 @@ import os
 from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import NotCapable
-from ..directory import Directory
+from ..mapped import Directory
 from ..protocol import Call
 from ..world import Host
 from . import layout, spec

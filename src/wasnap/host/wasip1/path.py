@@ -16,7 +16,7 @@ import errno
 from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import NotCapable
-from ..directory import Directory
+from ..mapped import Directory, Want
 from ..protocol import Call
 from ..world import Host
 from . import layout, spec
@@ -82,8 +82,7 @@ class Path:
             raise NotCapable
         name = read_path(call.memory, path, path_len)
         call.memory.u32(opened_fd)  # a bad pointer must not leave an open file behind
-        opened = directory.open(
-            name,
+        want = Want(
             follow=bool(dirflags & _FOLLOW),
             create=create,
             directory=must_be_directory,
@@ -93,7 +92,7 @@ class Path:
             writable=bool(fs_rights_base & r.FD_WRITE),
             fdflags=fdflags,
         )
-        call.memory.set_u32(opened_fd, self._descriptors.add(opened))
+        call.memory.set_u32(opened_fd, self._descriptors.add(directory.open(name, want)))
 
     def path_filestat_get(
         self, call: Call, fd: I32, flags: I32, path: I32, path_len: I32, buf: I32
