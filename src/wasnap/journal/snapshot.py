@@ -8,6 +8,7 @@ from wasnap.errors import JournalError
 from wasnap.journal.image import Block, MemoryImage, MemoryTable, decode_memory, merge
 from wasnap.journal.index import Entry, SnapshotInfo
 from wasnap.journal.layout import Kind
+from wasnap.journal.places import ELSEWHERE, Known
 from wasnap.journal.records import Record, decode
 from wasnap.journal.scan import read_checked
 from wasnap.journal.storage import Storage
@@ -68,3 +69,11 @@ class Snapshot:
         """Checks all page data (see ``MemoryImage.verify``). JournalError names what is damaged."""
         for image in self.memories.values():
             image.verify(verified)
+
+    def locate(self, known: Known) -> None:
+        """Tells where all pages stand that are not zero."""
+        for image in self.memories.values():
+            places = known.places(image.index)
+            for first_page, n_pages, offset, packed in image.extents:
+                if offset is not None or packed:
+                    places.put(first_page, n_pages, ELSEWHERE if offset is None else offset)
