@@ -44,5 +44,6 @@ def resume(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         grace=grace,
+        control=True,
     )
     sys.exit(process.run())

@@ -70,6 +70,7 @@ def run(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         grace=grace,
+        control=True,
         unknown_imports=unknown_imports,
     )
     sys.exit(process.run())
