@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from wasnap.host import Mapping
+from wasnap.host.config import Kind
 
 from .conftest import MakeGuest
 from .fakes import DATA, OUT, PATH2, RIGHTS_READ, RIGHTS_WRITE, Guest
+from .inside import Inside
 
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
 
@@ -31,16 +33,16 @@ def symlink(guest: Guest, target: str, path: str) -> str:
     return guest("path_symlink", *guest.path(target), 3, *guest.path(path, PATH2))
 
 
-def test_open_flags(guest: Guest, tmp_path: Path) -> None:
+def test_open_flags(guest: Guest, inside: Inside) -> None:
     assert guest.try_open("f") == "NOENT"
     fd = guest.open("f", oflags=CREAT | EXCL)
     guest.write(fd, b"data")
     assert guest.try_open("f", oflags=CREAT | EXCL) == "EXIST"
     assert guest.try_open("f", oflags=DIRECTORY, rights=2) == "NOTDIR"
     guest.open("f", oflags=CREAT)
-    assert (tmp_path / "dir/f").read_bytes() == b"data"
+    assert inside.read("f") == b"data"
     guest.open("f", oflags=TRUNC)
-    assert (tmp_path / "dir/f").read_bytes() == b""
+    assert inside.read("f") == b""
     assert guest.try_open("f", oflags=CREAT | DIRECTORY) == "INVAL"
     assert guest.try_open("f", oflags=16) == "INVAL"
     assert guest.try_open("f", fdflags=32) == "INVAL"
@@ -51,7 +53,7 @@ def test_open_flags(guest: Guest, tmp_path: Path) -> None:
     assert guest.try_open("x" * 300) == "NAMETOOLONG"
 
 
-def test_directories(guest: Guest, tmp_path: Path) -> None:
+def test_directories(guest: Guest, inside: Inside) -> None:
     assert one(guest, "path_create_directory", "d") == "SUCCESS"
     assert one(guest, "path_create_directory", "d") == "EXIST"
     assert one(guest, "path_create_directory", "e/") == "SUCCESS"
@@ -60,20 +62,20 @@ def test_directories(guest: Guest, tmp_path: Path) -> None:
     assert guest.try_open("d/", oflags=CREAT, rights=RIGHTS_READ) in ("ISDIR", "SUCCESS")
     fd = guest.open("d", rights=RIGHTS_READ, oflags=DIRECTORY)
     guest.open("inside", fd=fd, oflags=CREAT)
-    assert (tmp_path / "dir/d/inside").exists()
+    assert inside.exists("d/inside")
     assert one(guest, "path_remove_directory", "d") == "NOTEMPTY"
     assert one(guest, "path_unlink_file", "d/inside") == "SUCCESS"
     assert one(guest, "path_unlink_file", "d") == "ISDIR"
     assert one(guest, "path_remove_directory", "d/") == "SUCCESS"
     assert one(guest, "path_remove_directory", "e") == "SUCCESS"
-    assert os.listdir(tmp_path / "dir") == []
+    assert inside.names() == []
 
 
-def test_dots_stay_inside(guest: Guest, tmp_path: Path) -> None:
-    (tmp_path / "dir/a/b").mkdir(parents=True)
+def test_dots_stay_inside(guest: Guest, inside: Inside) -> None:
+    inside.mkdir("a/b")
     for path in ("a/../f", "./a/b/../../f", "a//b/..//../f", ".//f"):
         assert guest("fd_close", guest.open(path, oflags=CREAT)) == "SUCCESS"
-    assert sorted(os.listdir(tmp_path / "dir")) == ["a", "f"]
+    assert inside.names() == [b"a", b"f"]
     for path in (".", "a/..", "a/b/../.."):
         fd = guest.open(path, rights=RIGHTS_READ)
         assert [n for _, n in guest.readdir(fd)] == [b".", b"..", b"a", b"f"]
@@ -85,12 +87,12 @@ def test_dots_stay_inside(guest: Guest, tmp_path: Path) -> None:
     assert two(guest, "path_rename", "a/..", "z") == "BUSY"
     assert two(guest, "path_link", "a/..", "z") == "PERM"
     assert guest("path_filestat_get", 3, 0, *guest.path("a/.."), OUT) == "SUCCESS"
-    assert guest.memory.u64(OUT + 8) == os.stat(tmp_path / "dir").st_ino
+    assert guest.memory.u64(OUT + 8) == inside.stat().st_ino
 
 
-def test_trailing_slashes(guest: Guest, tmp_path: Path) -> None:
-    (tmp_path / "dir/f").write_text("f")
-    (tmp_path / "dir/d").mkdir()
+def test_trailing_slashes(guest: Guest, inside: Inside) -> None:
+    inside.write("f", b"f")
+    inside.mkdir("d")
     assert guest.try_open("f/") == "NOTDIR"
     assert guest.try_open("f///") == "NOTDIR"
     assert guest.try_open("new/", oflags=CREAT) == "ISDIR"
@@ -111,12 +113,12 @@ def test_trailing_slashes(guest: Guest, tmp_path: Path) -> None:
     assert two(guest, "path_rename", "f", "new/") == "NOTDIR"
     assert two(guest, "path_rename", "f/", "new") == "NOTDIR"
     assert two(guest, "path_rename", "d/", "e/") == "SUCCESS"
-    assert sorted(os.listdir(tmp_path / "dir")) == ["e", "f"]
+    assert inside.names() == [b"e", b"f"]
 
 
-def test_symbolic_links(guest: Guest, tmp_path: Path) -> None:
-    (tmp_path / "dir/d").mkdir()
-    (tmp_path / "dir/d/f").write_text("f")
+def test_symbolic_links(guest: Guest, inside: Inside) -> None:
+    inside.mkdir("d")
+    inside.write("d/f", b"f")
     assert symlink(guest, "d/f", "link") == "SUCCESS"
     assert symlink(guest, "d", "dirlink") == "SUCCESS"
     assert symlink(guest, "d", "link") == "EXIST"
@@ -141,7 +143,7 @@ def test_symbolic_links(guest: Guest, tmp_path: Path) -> None:
     assert one(guest, "path_unlink_file", "dirlink") == "SUCCESS"
 
 
-def test_dangling_links_and_loops(guest: Guest, tmp_path: Path) -> None:
+def test_dangling_links_and_loops(guest: Guest, inside: Inside) -> None:
     assert symlink(guest, "nowhere", "dangling") == "SUCCESS"
     assert symlink(guest, "loop", "loop") == "SUCCESS"
     assert guest.try_open("dangling") == "NOENT"
@@ -151,16 +153,16 @@ def test_dangling_links_and_loops(guest: Guest, tmp_path: Path) -> None:
     assert two(guest, "path_link", "loop", "loop2") == "SUCCESS"
     assert two(guest, "path_link", "loop", "dangling") == "EXIST"
     guest.open("dangling", oflags=CREAT)
-    assert (tmp_path / "dir/nowhere").exists()
+    assert inside.exists("nowhere")
 
 
-def test_links_and_renames(guest: Guest, tmp_path: Path) -> None:
-    (tmp_path / "dir/f").write_text("f")
-    (tmp_path / "dir/d").mkdir()
-    (tmp_path / "dir/full").mkdir()
-    (tmp_path / "dir/full/x").touch()
+def test_links_and_renames(guest: Guest, inside: Inside) -> None:
+    inside.write("f", b"f")
+    inside.mkdir("d")
+    inside.mkdir("full")
+    inside.write("full/x")
     assert two(guest, "path_link", "f", "g") == "SUCCESS"
-    assert os.stat(tmp_path / "dir/f").st_nlink == 2
+    assert inside.stat("f").st_nlink == 2
     assert two(guest, "path_link", "f", "g") == "EXIST"
     assert two(guest, "path_link", "d", "h") == "PERM"
     at, new = guest.path("f"), guest.path("h", PATH2)
@@ -172,29 +174,29 @@ def test_links_and_renames(guest: Guest, tmp_path: Path) -> None:
     assert two(guest, "path_rename", "nothing", "d") == "NOENT"
     assert two(guest, "path_rename", "full", "d") == "SUCCESS"
     assert two(guest, "path_rename", "f", "d/x") == "SUCCESS"
-    assert (tmp_path / "dir/d/x").read_text() == "f"
+    assert inside.read("d/x") == b"f"
 
 
-def test_times_by_path(guest: Guest, tmp_path: Path) -> None:
-    (tmp_path / "dir/f").touch()
-    os.symlink("f", tmp_path / "dir/link")
+def test_times_by_path(guest: Guest, inside: Inside) -> None:
+    inside.write("f")
+    inside.symlink("f", "link")
     at = guest.path("link")
     assert guest("path_filestat_set_times", 3, 1, *at, 5, 6, 1 | 4) == "SUCCESS"
-    assert (tmp_path / "dir/f").stat().st_mtime_ns == 6
+    assert inside.stat("f").st_mtime_ns == 6
     assert guest("path_filestat_set_times", 3, 0, *at, 7, 8, 1 | 4) == "SUCCESS"
-    assert (tmp_path / "dir/f").stat().st_mtime_ns == 6
-    assert (tmp_path / "dir/link").lstat().st_mtime_ns == 8
+    assert inside.stat("f").st_mtime_ns == 6
+    assert inside.stat("link", follow=False).st_mtime_ns == 8
     assert guest("path_filestat_set_times", 3, 0, *at, 7, 8, 3) == "INVAL"
     assert guest("path_filestat_set_times", 3, 1, *guest.path("."), 7, 8, 4) == "SUCCESS"
-    assert (tmp_path / "dir").stat().st_mtime_ns == 8
+    assert inside.stat().st_mtime_ns == 8
 
 
 @pytest.mark.parametrize(
     "name", [b"a b", b"new\nline", b"\xff\xfe", "Действие".encode(), b"-", b"*"]
 )
-def test_names_are_bytes(guest: Guest, tmp_path: Path, name: bytes) -> None:
+def test_names_are_bytes(guest: Guest, inside: Inside, name: bytes) -> None:
     guest.open(name, oflags=CREAT)
-    assert os.listdir(os.fsencode(tmp_path / "dir")) == [name]
+    assert inside.names() == [name]
     assert [n for _, n in guest.readdir(3)] == [b".", b"..", name]
     assert guest("path_unlink_file", 3, *guest.path(name)) == "SUCCESS"
 
@@ -206,14 +208,17 @@ def test_a_bad_result_pointer_leaves_no_open_file(guest: Guest) -> None:
     assert guest.open("g", oflags=CREAT) == 4
 
 
-def test_read_only_mappings_cannot_be_changed(make_guest: MakeGuest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["dir", "overlay"])
+def test_read_only_mappings_cannot_be_changed(
+    make_guest: MakeGuest, tmp_path: Path, kind: Kind
+) -> None:
     ro, rw = tmp_path / "ro", tmp_path / "rw"
     ro.mkdir()
     rw.mkdir()
     (ro / "f").write_text("same")
     (ro / "d").mkdir()
     os.utime(ro / "f", ns=(1, 1))
-    guest = make_guest(Mapping(str(ro), "/ro", readonly=True), Mapping(str(rw), "/rw"))
+    guest = make_guest(Mapping(str(ro), "/ro", True, kind), Mapping(str(rw), "/rw", False, kind))
     (rw / "f").write_text("rw")
     fd = guest.open("f", rights=RIGHTS_READ)
     sub = guest.open("d", rights=RIGHTS_READ)
