@@ -1,20 +1,29 @@
-"""A directory with a host over it, and a way to do without the kernel's path resolution."""
+"""Directories of every kind with a host over them, and a way to do without the kernel's path
+resolution."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from wasnap.host import Host, HostConfig, Mapping, beneath, directory, root
-from wasnap.host.tree import lower
+from wasnap.host import Host, HostConfig, Mapping, beneath
 
 from .fakes import Guest
-from .inside import Inside
 
 MakeGuest = Callable[..., Guest]
+
+KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
+    "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
+    "overlay": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
+    "overlay by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
+}
+"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping."""
 
 
 @pytest.fixture
@@ -35,39 +44,37 @@ def make_guest() -> Iterator[MakeGuest]:
     os.close(null)
 
 
-def mapping(kind: str, path: Path, *, readonly: bool = False) -> Mapping:
-    """The directory as /dir, in one of three ways."""
-    if kind == "tmp":
-        return Mapping("", "/dir", readonly, "tmp")
-    return Mapping(str(path), "/dir", readonly, "overlay" if kind == "overlay" else "dir")
-
-
-@pytest.fixture(params=["dir", "tmp", "overlay"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Every kind of mapping."""
-    return str(request.param)
-
-
 @pytest.fixture
-def guest(tmp_path: Path, make_guest: MakeGuest, kind: str) -> Guest:
+def guest(tmp_path: Path, make_guest: MakeGuest) -> Guest:
     """A guest with tmp_path/dir mapped as /dir, descriptor 3. tmp_path/secret is outside."""
     (tmp_path / "dir").mkdir()
     (tmp_path / "secret").write_text("secret")
-    return make_guest(mapping(kind, tmp_path / "dir"))
+    return make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each kind of mapping in turn."""
+    if "walk" in request.param:
+        use_walk(monkeypatch)
+    elif request.param != "tmp" and beneath.open_beneath is beneath.walk:
+        pytest.skip("this kernel has no openat2")
+    return str(request.param)
 
 
 @pytest.fixture
-def inside(guest: Guest, tmp_path: Path, kind: str) -> Inside:
-    """What lies in /dir."""
-    return Inside(guest, tmp_path / "dir", kind)
+def anywhere(kind: str, tmp_path: Path, make_guest: MakeGuest) -> Guest:
+    """A guest with an empty directory of each kind mapped as /dir, descriptor 3.
+
+    For tests that say what a directory is like, whatever is behind it: they look at it through the
+    guest only.
+    """
+    (tmp_path / "dir").mkdir()
+    return make_guest(KINDS[kind](tmp_path / "dir", "/dir", False))
 
 
-@pytest.fixture(params=["kernel", "walk"])
-def resolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of resolving paths: the kernel's (where there is one) and ours."""
-    if request.param == "walk":
-        for module in (beneath, directory, root, lower):
+def use_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel without openat2."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("wasnap.host.") and hasattr(module, "open_beneath"):
             monkeypatch.setattr(module, "open_beneath", beneath.walk)
-    elif beneath.open_beneath is beneath.walk:
-        pytest.skip("this kernel has no openat2")
-    return str(request.param)

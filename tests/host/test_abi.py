@@ -69,12 +69,6 @@ SIGNATURES = {
 }
 
 
-@pytest.fixture
-def kind() -> str:
-    """One kind of mapping is enough here."""
-    return "dir"
-
-
 @pytest.mark.parametrize("module", [PREVIEW1, UNSTABLE])
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_every_function_is_there_with_the_type_of_the_specification(

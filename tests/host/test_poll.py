@@ -19,12 +19,6 @@ CLOCK, READ, WRITE = 0, 1, 2
 MS = 1_000_000
 
 
-@pytest.fixture
-def kind() -> str:
-    """One kind of mapping is enough here."""
-    return "dir"
-
-
 def clock(userdata: int, timeout: int, *, id: int = MONOTONIC, absolute: bool = False) -> bytes:
     return struct.pack("<QB7xI4xQQH6x", userdata, CLOCK, id, timeout, 0, absolute)
 

@@ -21,12 +21,6 @@ BIG = 150_000
 
 
 @pytest.fixture
-def kind() -> str:
-    """One kind of mapping is enough here."""
-    return "dir"
-
-
-@pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     read_end, write_end = os.pipe()
     yield read_end, write_end

@@ -159,7 +159,7 @@ def test_damaged_data_costs_those_that_use_it(tmp_path: Path) -> None:
     with make(path) as journal:
         for parent, changes in [(None, {0: "a", 4: "b"}), (1, {4: "c"}), (1, {0: "d"})]:
             add(journal, parent, {at: page(byte) for at, byte in changes.items()})
-        source = journal.load(1).memory(0).sources[1]
+        source = journal.load(1).memory(0).parts[1]
     data = bytearray(path.read_bytes())
     data[source.position + 17] ^= 1
     assert source.first_page == 4

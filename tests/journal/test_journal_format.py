@@ -35,7 +35,7 @@ LAYOUTS: dict[str, tuple[struct.Struct, Any, tuple[Any, ...]]] = {
     ),
     "COMMIT": (layout.COMMIT, layout.Commit, (3, 1, 448, 320, 5, 0xDEADBEEF, bytes(24))),
     "Memory head": (layout.MEMORY_HEAD, layout.MemoryHead, (1, 4096, 32, 1, 2, 3)),
-    "Extent": (layout.EXTENT, layout.StoredExtent, (5, 8192, 3, 0x12345678)),
+    "Extent": (layout.EXTENT, layout.StoredExtent, (5, 8192, 3, 300, 0x12345678, 7, 2)),
 }
 
 SCHEMAS: dict[str, msgspec.Struct | None] = {
@@ -138,6 +138,11 @@ def test_golden_headers_are_what_is_written() -> None:
 def test_kinds_are_those_of_the_document() -> None:
     rows = [row for row in table("Kinds") if row[0].isdigit()]
     assert {row[1]: int(row[0]) for row in rows} == {kind.name: kind.value for kind in layout.Kind}
+
+
+def test_encodings_are_those_of_the_document() -> None:
+    rows = {row[1].upper(): int(row[0]) for row in table("Encodings")}
+    assert rows == {encoding.name: encoding.value for encoding in layout.Encoding}
 
 
 @pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "PendingCall", "Entry"])

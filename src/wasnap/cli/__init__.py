@@ -13,42 +13,30 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from wasnap.cli import notices
+from wasnap.cli.lazy import Lazy
 from wasnap.errors import GuestTrap, WasnapError
 from wasnap.version import VERSION
 
 _COMMANDS = {
     "run": "Run a program; resume it where its journal says.",
     "resume": "Go on with a process from its journal.",
-    "journal": "Look at journals.",
+    "journal": "Look at journals, and work on them.",
     "instrument": "Write the module that is really run.",
 }
 
 
-class _Lazy(click.Group):
-    """Knows its subcommands by name, and imports one when it is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"wasnap.cli.{cmd_name}"), cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Lazy,
+    room="wasnap.cli",
+    commands=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(VERSION, message="%(prog)s %(version)s")
 def wasnap() -> None:
     """Run WebAssembly programs, snapshot them anywhere, resume them from their journal.

@@ -19,8 +19,10 @@ from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
+from .explicit import Explicit
 from .file import FileState, HostFile
 from .mapped import Root
+from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .root import HostRoot
@@ -56,6 +58,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
+    ``occasions``: what the guest has done for the first time already, where a trigger watched.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -66,6 +69,7 @@ class HostState(msgspec.Struct, frozen=True):
     written: dict[str, int]
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
+    occasions: list[str] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -100,6 +104,8 @@ class Host:
         self.random: Random = random or SystemRandom()
         self.descriptors = Descriptors()
         self.arena = Arena()
+        self.occasions = Occasions()
+        self.explicit = Explicit()
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -156,7 +162,7 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self)
+            self._functions = wasip1.functions(self) | self.explicit.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
@@ -177,6 +183,7 @@ class Host:
             written={name: stream.written for name, stream in self._streams.items()},
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
+            occasions=sorted(self.occasions.been),
         )
 
     def restore(self, state: HostState, arena: Arena | None = None) -> None:
@@ -209,6 +216,7 @@ class Host:
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
+        self.occasions.been = set(state.occasions)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

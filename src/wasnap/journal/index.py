@@ -6,12 +6,12 @@ Everything starts from the COMMIT records: what a COMMIT does not prove does not
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wasnap.errors import JournalError, NoSuchSnapshot
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     COMMIT,
     MEMORY_HEAD,
@@ -159,7 +159,7 @@ def headers_crc(headers: Iterable[RecordHeader]) -> int:
     """
     crc = 0
     for header in headers:
-        crc = zlib.crc32(RECORD_HEADER.pack(*header)[:60], crc)
+        crc = crc32(RECORD_HEADER.pack(*header)[:60], crc)
     return crc
 
 

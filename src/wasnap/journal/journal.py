@@ -15,8 +15,10 @@ from typing import Literal
 
 from wasnap.errors import JournalError, JournalWriteFailed, NoSuchSnapshot
 from wasnap.journal import place
+from wasnap.journal.image import Block
 from wasnap.journal.index import Damaged, Index, SnapshotInfo, build
-from wasnap.journal.layout import MINOR, Kind, RecordHeader, StoredExtent, pack_file_header
+from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
+from wasnap.journal.places import Known
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
 from wasnap.journal.scan import Gap, Scan, checked_or_none, read_checked, scan
 from wasnap.journal.snapshot import Snapshot
@@ -49,7 +51,8 @@ class Journal:
         self._index = index
         self._log = log
         self._clock = clock
-        self._verified: set[StoredExtent] = set()
+        self._known = Known()
+        self._verified: set[Block] = set()
 
     @classmethod
     def create(
@@ -265,7 +268,23 @@ class Journal:
             label=label,
             full=full or parent is None,
         )
-        return SnapshotWriter(self._log, record, index.last_commit, str(self.path), index.add)
+        return SnapshotWriter(
+            self._log,
+            record,
+            index.last_commit,
+            str(self.path),
+            index.add,
+            lambda: self._known_of(parent),
+        )
+
+    def _known_of(self, parent: int | None) -> Known:
+        """Where the pages of the snapshot stand that a new one goes on from."""
+        if self._known.snapshot != (parent or 0):
+            self._known = Known(None)
+            if parent is not None:
+                Snapshot(self._storage, list(self._index.chain(parent))).locate(self._known)
+            self._known.snapshot = parent or 0
+        return self._known
 
     def _need(self, name: str, header: RecordHeader | None) -> RecordHeader:
         if header is None:

@@ -7,10 +7,10 @@ JournalError only where the file is no journal at all, or one of a newer major v
 
 from __future__ import annotations
 
-import zlib
 from typing import NamedTuple
 
 from wasnap.errors import JournalError
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     ALIGNMENT,
     FILE_HEADER,
@@ -95,7 +95,7 @@ def record_header(
 def read_checked(storage: Storage, header: RecordHeader) -> bytes:
     """The checked part of a record's payload. JournalError if it is damaged."""
     payload = storage.read(header.payload, header.checked)
-    if len(payload) != header.checked or zlib.crc32(payload) != header.payload_crc:
+    if len(payload) != header.checked or crc32(payload) != header.payload_crc:
         raise JournalError(f"the {header.name} record at byte {header.position} is damaged")
     return payload
 

@@ -306,6 +306,7 @@ class TreeDirectory(Directory):
     def link(self, old: bytes, to: Directory, new: bytes) -> None:
         target_tree = self._both_may_change(to)
         source = self._walk(old)
+        target_tree._walk(new)
         if old.endswith(b"/"):
             is_directory = find(self._tree, self._node, old, follow=True).is_directory
             raise os_error(errno.EPERM if is_directory else errno.ENOTDIR)

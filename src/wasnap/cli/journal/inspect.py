@@ -1,6 +1,4 @@
-"""``wasnap journal ...``: look at a journal. No logic here, and no engine: see
-``journal/view.py``.
-"""
+"""``wasnap journal inspect``: what a journal holds."""
 
 from __future__ import annotations
 
@@ -12,12 +10,7 @@ import click
 from wasnap.journal import Journal, text, view
 
 
-@click.group()
-def journal() -> None:
-    """Look at journals."""
-
-
-@journal.command()
+@click.command()
 @click.argument("path", metavar="JOURNAL", type=click.Path(path_type=Path))
 @click.option("--at", type=int, metavar="N", help="Show snapshot N: call stack, memory, files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
