@@ -17,11 +17,12 @@ from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal.batches import Pages, Piece, batches, placed
-from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
+from wasnap.journal.carry import carried
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
     EXTENT,
+    MEMORY_CARRIED,
     MEMORY_HEAD,
     MEMORY_IS64,
     MEMORY_SHARED,
@@ -33,6 +34,7 @@ from wasnap.journal.layout import (
     align,
     pack_record_header,
 )
+from wasnap.journal.proof import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.records import BeginRecord, Record, encode
 from wasnap.journal.storage import Buffer, Storage, write_all
 
@@ -106,16 +108,19 @@ class SnapshotWriter:
         begin: BeginRecord,
         previous: int,
         name: str,
-        committed: Callable[[Entry, int], None],
+        committed: Callable[[Entry], None],
+        between: Sequence[Entry] = (),
     ) -> None:
-        """``committed`` is told the entry and the COMMIT's position; ``name``: the file, for
-        messages.
+        """``committed`` is told of the snapshot; ``name``: the file, for messages. ``between``: see
+        carry.py.
         """
         self._log = log
         self._begin = begin
         self._previous = previous
         self._name = name
         self._committed = committed
+        self._between = between
+        self._named: dict[int, list[StoredExtent]] = {}
         self._headers: list[RecordHeader] = []
         self._pages = 0
         self._open = True
@@ -150,24 +155,28 @@ class SnapshotWriter:
         """Writes pages of memory ``index``, straight from the given buffers; the extents written.
 
         ``pages``: sorted, disjoint (first page and what ``Pages`` says), in units of ``page_size``,
-        which must be 4096. In a full snapshot what is not named is zero, else as in the parent. The
+        which must be 4096. What is not named is as in the parent; zero if there is no base. The
         buffers must not change until this returns. ``level``: of compression; None: none.
         ValueError if ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
         """
         assert self._open and page_size == PAGE_SIZE
         flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
         written: list[StoredExtent] = []
-        for batch in batches(pages, pages_total, skip_zeros=self._begin.full, level=level):
+        skip_zeros = self._begin.base is None
+        for batch in batches(pages, pages_total, skip_zeros=skip_zeros, level=level):
             try:
                 written += self._memory_record(index, pages_total, flags, batch)
             except OSError as error:
                 raise self._failed(error) from error
+        if self._between:
+            self._named.setdefault(index, []).extend(written)
         return written
 
     def commit(self) -> int:
         """Makes the snapshot exist; returns its id."""
         assert self._open
         log, begin = self._log, self._begin
+        self._carry()
         first = self._headers[0].position
         payload = COMMIT.pack(
             begin.id,
@@ -193,10 +202,11 @@ class SnapshotWriter:
             trigger=begin.trigger,
             size=log.end - first,
             label=begin.label,
-            full=begin.full,
+            base=begin.base,
+            depth=begin.depth,
             pages=self._pages,
         )
-        self._committed(Entry(info, self._headers, "", ""), header.position)
+        self._committed(Entry(info, self._headers, header.position, begin.base_commit))
         return begin.id
 
     def abort(self) -> None:
@@ -222,6 +232,21 @@ class SnapshotWriter:
 
     def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
         self._headers.append(self._log.append(kind, payload, checked=checked))
+
+    def _carry(self) -> None:
+        """Names what changed between the base and the parent."""
+        if not self._between:
+            return
+        for memory, (head, extents) in carried(
+            self._log.storage, self._between, self._named
+        ).items():
+            flags = head.flags | MEMORY_CARRIED
+            pages = ((extent.first_page, extent) for extent in extents)
+            for batch in batches(pages, head.pages_total, skip_zeros=False):
+                try:
+                    self._memory_record(memory, head.pages_total, flags, batch)
+                except OSError as error:
+                    raise self._failed(error) from error
 
     def _memory_record(
         self, index: int, pages_total: int, flags: int, batch: list[Piece]
