@@ -140,7 +140,7 @@ def begin(
                 f"{journal} belongs to another module, {opened.start.module_name}",
                 "give another --journal, or --fresh to replace this one",
             )
-        if not opened.snapshots:
+        if opened.empty:
             opened.close()
             return launch
         return _resumed(opened, at, data, config)

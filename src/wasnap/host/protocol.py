@@ -122,6 +122,25 @@ class Call(Protocol):
         """
 
 
+CLOCK = "clock"
+RANDOM = "random"
+CLOCK_AHEAD_NS_MAX = 50_000
+
+
+class Shortcut(NamedTuple):
+    """The engine has an answer of its own to a host call, and may give it without asking the host.
+
+    ``kind``: ``CLOCK`` (``clock_time_get``: the machine's clocks; the monotonic one may be ahead of
+    what the host itself would say by ``CLOCK_AHEAD_NS_MAX``, and never behind), or ``RANDOM``
+    (``random_get``: the system's randomness).
+    ``offset()`` is asked each time before the guest runs: ns that the guest's monotonic clock is
+    ahead of the machine's (0 for ``RANDOM``); None: not this time, ask the host.
+    """
+
+    kind: str
+    offset: Callable[[], int | None]
+
+
 class HostFunction(NamedTuple):
     """One function the guest can import. ``params`` and ``results``: value types (wasm/types.py).
 
@@ -134,3 +153,4 @@ class HostFunction(NamedTuple):
     params: bytes
     results: bytes
     call: Callable[..., Result]
+    shortcut: Shortcut | None = None

@@ -7,11 +7,11 @@ to be known in advance.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from wasnap.journal import pack
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import PAGE_SIZE, Encoding, StoredExtent, align
 from wasnap.journal.storage import Buffer
 
@@ -178,7 +178,7 @@ def _zero(first_page: int, n_pages: int) -> Piece:
 
 
 def _raw(first_page: int, data: memoryview) -> Piece:
-    return Piece(first_page, len(data) // PAGE_SIZE, Encoding.RAW, data, zlib.crc32(data))
+    return Piece(first_page, len(data) // PAGE_SIZE, Encoding.RAW, data, crc32(data))
 
 
 def _compressed(piece: Piece, level: int) -> Piece:
@@ -188,7 +188,7 @@ def _compressed(piece: Piece, level: int) -> Piece:
     data = pack.compress(piece.data, level)
     if len(data) > WORTH_COMPRESSING * len(piece.data):
         return piece
-    return piece._replace(encoding=Encoding.ZSTD, data=data, crc=zlib.crc32(data))
+    return piece._replace(encoding=Encoding.ZSTD, data=data, crc=crc32(data))
 
 
 def _maybe_zero_page(data: bytes) -> bool:

@@ -7,7 +7,6 @@ does not matter. What remains is zero.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from wasnap.errors import JournalError
 from wasnap.journal import pack
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     EXTENT,
     MEMORY_HEAD,
@@ -177,7 +177,7 @@ def stored_crc(storage: Storage, block: Block) -> int:
         data = storage.read(position, min(CHUNK, end - position))
         if not data:
             return -1
-        crc = zlib.crc32(data, crc)
+        crc = crc32(data, crc)
         position += len(data)
     return crc
 
@@ -185,7 +185,7 @@ def stored_crc(storage: Storage, block: Block) -> int:
 def unpacked(storage: Storage, block: Block) -> bytes:
     """The pages in a block. JournalError if it is damaged."""
     data = storage.read(block.position, block.stored)
-    if len(data) != block.stored or zlib.crc32(data) != block.crc:
+    if len(data) != block.stored or crc32(data) != block.crc:
         raise JournalError(f"the block at byte {block.position} is damaged")
     return data if block.encoding == Encoding.RAW else pack.decompress(data)
 

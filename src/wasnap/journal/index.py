@@ -30,7 +30,8 @@ class Damaged(NamedTuple):
 
 class Index:
     """``kept``: where the part ends that counts, and the next record goes; ``sequence``: of the last
-    record in it. ``last_commit``: position of the last COMMIT, or 0.
+    record in it. ``newest``: id of the last snapshot that was committed, and ``last_commit`` the
+    position of its COMMIT; or 0.
 
     Of a complete index: ``infos`` of all proved snapshots, in the order of commit, their
     ``commits``' positions, and why they cannot be loaded (``problems``), or why their memory cannot
@@ -44,6 +45,7 @@ class Index:
         self.module: RecordHeader | None = None
         self.kept = FIRST_RECORD
         self.sequence = 0
+        self.newest = 0
         self.last_commit = 0
         self.next_id = 1
         self.complete = False
@@ -83,6 +85,7 @@ class Index:
 
     def add(self, entry: Entry) -> None:
         """Takes in a snapshot that has just been committed."""
+        self.newest = entry.info.id
         self.last_commit = entry.commit
         self.kept = entry.commit + RECORD_HEADER.size + COMMIT.size
         self.next_id = entry.info.id + 1
@@ -90,6 +93,12 @@ class Index:
         if self.complete:
             self.infos[entry.info.id] = entry.info
             self.commits[entry.info.id] = entry.commit
+
+    def label(self, snapshot: int, label: str, record: RecordHeader) -> None:
+        """Takes in a LABEL record that has just been written."""
+        self.kept = record.next
+        if snapshot in self.infos:
+            self.infos[snapshot] = self.infos[snapshot]._replace(label=label)
 
     def mark_damaged(self, snapshot: int, reason: str) -> None:
         """Takes out a snapshot whose page data turned out to be damaged. Those that rest on it may

@@ -7,9 +7,12 @@ it means the newest of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 
 from wasnap.errors import NoSuchSnapshot, UsageError
+from wasnap.journal.layout import LABEL, Kind, RecordHeader
 from wasnap.journal.proof import SnapshotInfo
+from wasnap.journal.writer import Log
 
 SIZE_MAX = 160
 
@@ -25,6 +28,23 @@ def check_label(label: str) -> None:
         raise UsageError(f"the label {label[:40]!r} {wrong}", "give a short name")
     if label.startswith("-") or label.isdecimal():
         raise UsageError(f"the label {label!r} looks like a number or an option", "use letters")
+
+
+def append(log: Log, snapshot: int, last_commit: int, label: str) -> RecordHeader:
+    """Writes a LABEL record; OSError, and then it is not there."""
+    try:
+        if log.torn:
+            log.take_back()
+        log.torn = True
+        payload = LABEL.pack(snapshot, last_commit, label.encode(), bytes(16))
+        record = log.append(Kind.LABEL, [payload])
+        log.sync()
+    except OSError:
+        with suppress(OSError):  # kept in log.torn: the next snapshot tries it again
+            log.take_back()
+        raise
+    log.settle()
+    return record
 
 
 def apply(labels: Mapping[int, str], infos: MutableMapping[int, SnapshotInfo]) -> None:

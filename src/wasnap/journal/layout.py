@@ -7,10 +7,11 @@ What the fields mean stands in docs/journal-format.md and nowhere else;
 
 from __future__ import annotations
 
-import zlib
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
+
+from wasnap.journal.checksum import crc32
 
 MAJOR = 1
 MINOR = 0
@@ -205,9 +206,9 @@ def pack_record_header(
 
 def seal(header: bytes) -> bytes:
     """``header`` (64 bytes) with the crc of its first 60 in the last 4."""
-    return header[:60] + zlib.crc32(header[:60]).to_bytes(4, "little")
+    return header[:60] + crc32(header[:60]).to_bytes(4, "little")
 
 
 def sealed(header: bytes) -> bool:
     """Whether ``header`` is 64 bytes long and ends with the crc of its first 60."""
-    return len(header) == 64 and zlib.crc32(header[:60]) == int.from_bytes(header[60:], "little")
+    return len(header) == 64 and crc32(header[:60]) == int.from_bytes(header[60:], "little")

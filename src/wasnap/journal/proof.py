@@ -5,11 +5,11 @@ Everything starts from a COMMIT record: what a COMMIT does not prove does not co
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from wasnap.errors import JournalError
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
@@ -61,7 +61,7 @@ def headers_crc(headers: Iterable[RecordHeader]) -> int:
     """
     crc = 0
     for header in headers:
-        crc = zlib.crc32(RECORD_HEADER.pack(*header)[:60], crc)
+        crc = crc32(RECORD_HEADER.pack(*header)[:60], crc)
     return crc
 
 

@@ -7,11 +7,11 @@ raised only where the file is no journal at all, or one of a newer major version
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from wasnap.errors import JournalError
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     ALIGNMENT,
     FILE_HEADER,
@@ -120,7 +120,7 @@ def record_header(
 def read_checked(source: Source, header: RecordHeader) -> bytes:
     """The checked part of a record's payload. JournalError if it is damaged."""
     payload = source.read(header.payload, header.checked)
-    if len(payload) != header.checked or zlib.crc32(payload) != header.payload_crc:
+    if len(payload) != header.checked or crc32(payload) != header.payload_crc:
         raise JournalError(f"the {header.name} record at byte {header.position} is damaged")
     return payload
 

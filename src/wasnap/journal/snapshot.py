@@ -7,8 +7,9 @@ from typing import TypeVar
 from wasnap.errors import JournalError
 from wasnap.journal.carry import tables as tables_of
 from wasnap.journal.image import Block, MemoryImage, MemoryTable, merge
-from wasnap.journal.proof import Entry, SnapshotInfo
 from wasnap.journal.layout import Kind
+from wasnap.journal.places import ELSEWHERE, Known
+from wasnap.journal.proof import Entry, SnapshotInfo
 from wasnap.journal.records import Record, decode
 from wasnap.journal.scan import read_checked
 from wasnap.journal.storage import Storage
@@ -67,3 +68,11 @@ class Snapshot:
         """Checks all page data (see ``MemoryImage.verify``). JournalError names what is damaged."""
         for image in self.memories.values():
             image.verify(verified)
+
+    def locate(self, known: Known) -> None:
+        """Tells where all pages stand that are not zero."""
+        for image in self.memories.values():
+            places = known.places(image.index)
+            for first_page, n_pages, offset, packed in image.extents:
+                if offset is not None or packed:
+                    places.put(first_page, n_pages, ELSEWHERE if offset is None else offset)

@@ -177,6 +177,7 @@ class _Survey:
         self._unclaimed = [each for each in self._unclaimed if each.position not in claimed]
         self._add(header, commit, group)
         self._keep(header)
+        index.newest = commit.id
         index.last_commit = header.position
         index.next_id = max(index.next_id, commit.id + 1)
 

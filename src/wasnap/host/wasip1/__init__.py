@@ -14,7 +14,8 @@ Source: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md
 
 from __future__ import annotations
 
-from ..protocol import HostFunction
+from ..protocol import CLOCK, RANDOM, HostFunction, Shortcut
+from ..random import SystemRandom
 from ..world import Host
 from .abi import host_functions, missing
 from .args import Args
@@ -40,10 +41,19 @@ __all__ = ["MODULES", "functions", "missing"]
 
 def functions(host: Host) -> dict[tuple[str, str], HostFunction]:
     """All functions of all WASI modules, by (module, name)."""
+
+    def machines_random() -> int | None:
+        return 0 if isinstance(host.random, SystemRandom) else None
+
+    shortcuts = {
+        "clock_time_get": Shortcut(CLOCK, lambda: host.clock.offset()),
+        "random_get": Shortcut(RANDOM, machines_random),
+    }
     found: dict[tuple[str, str], HostFunction] = {}
     for module, providers in _PROVIDERS.items():
         for provider in providers:
             for function in host_functions(module, provider(host)):
-                found[module, function.name] = function
+                shortcut = shortcuts.get(function.name)
+                found[module, function.name] = function._replace(shortcut=shortcut)
     del found[UNSTABLE, "sock_accept"]
     return found
