@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,13 +106,15 @@ def test_flip_each_bit_of_a_label(path: Path) -> None:
             assert [info.label for info in journal.snapshots] == ["first", "", "", ""]
 
 
+def faulty(nth: int, fault: int, fd: int) -> FaultyStorage:
+    return FaultyStorage(fd, nth, fault)
+
+
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
 def test_a_disk_that_fails(path: Path, fault: int) -> None:
     """At the write or the sync: no name, and the journal is good for the next one."""
     for nth in (1, 2):
-        with Journal.open_for_writing(
-            path, storage=lambda fd, nth=nth: FaultyStorage(fd, nth, fault)
-        ) as journal:
+        with Journal.open_for_writing(path, storage=partial(faulty, nth, fault)) as journal:
             with pytest.raises(JournalWriteFailed, match="label"):
                 journal.label(1, f"try{nth}")
             journal.label(2, f"then{nth}")
