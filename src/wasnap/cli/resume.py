@@ -47,5 +47,6 @@ def resume(
         stop_after_snapshot=stop_after_snapshot,
         label=label,
         grace=grace,
+        control=True,
     )
     sys.exit(process.run())

@@ -72,6 +72,7 @@ def run(
         stop_after_snapshot=stop_after_snapshot,
         label=label,
         grace=grace,
+        control=True,
         unknown_imports=unknown_imports,
     )
     sys.exit(process.run())

@@ -174,9 +174,9 @@ class HostDirectory(Directory):
             os.utime(name, ns=(access, modification), dir_fd=fd, follow_symlinks=False)
 
     def scan(self) -> list[Entry]:
-        own = os.fstat(self.fileno).st_ino
-        above = own
-        if self.path != b".":  # the root's parent is nobody's business
+        status = os.fstat(self.fileno)
+        own = above = status.st_ino
+        if not os.path.samestat(status, os.fstat(self.root.fileno)):  # its parent is not ours
             above = os.stat("..", dir_fd=self.fileno).st_ino
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fileno)
         try:

@@ -281,7 +281,8 @@ class Journal:
                 continue  # it is in `damaged` now
         found = f"{len(self.damaged)} damaged ones" if self.damaged else "none"
         raise NoSuchSnapshot(
-            f"{self.path} holds no snapshot to resume ({found})", "start the program: wasnap run (--fresh to replace what is there)"
+            f"{self.path} holds no snapshot to resume ({found})",
+            "start the program: wasnap run (--fresh to replace what is there)",
         )
 
     def verify(self) -> None:
