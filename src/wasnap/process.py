@@ -30,7 +30,7 @@ from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError, WasnapError
 from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.host.signals import pause
-from wasnap.journal import Journal
+from wasnap.journal import Journal, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
 from wasnap.triggers import Around, Desk, EndNow, Request
@@ -49,8 +49,9 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
-    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
-    resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
+    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
+    id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
+    ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
     or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
@@ -70,11 +71,12 @@ class Process:
         dirs: Directories | None = None,
         *,
         journal: str | os.PathLike[str] | None = None,
-        at: int | None = None,
+        at: int | str | None = None,
         fresh: bool = False,
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        label: str = "",
         grace: float | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
@@ -88,11 +90,14 @@ class Process:
         control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot):
+        if journal is None and (wants_snapshots or stop_after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
+        if label:
+            check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._label = label
         self._on_snapshot = on_snapshot
         self._control = control
         self._module = module
@@ -161,12 +166,15 @@ class Process:
     def snapshot(self, label: str | None = None) -> int:
         """Take a snapshot now, from any thread but the one in ``run``; its id, once committed.
 
+        ``label``: a name for it, that ``at`` takes; an earlier snapshot of that name is hidden.
         Raises ProcessEnded, UsageError without a journal, or why it cannot be taken.
         """
         if self._journal_path is None:
             raise UsageError("snapshots need a journal to go to", "give one: journal=PATH")
         if threading.current_thread() is self._supervisor and not self._ended:
             raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
+        if label:
+            check_label(label)
         request = Request("explicit", label=label or "")
         self._desk.submit(request)
         return request.result()
@@ -282,7 +290,8 @@ class Process:
     def _take(self, world: World, request: Request) -> int:
         assert self._journal is not None
         began = time.perf_counter()
-        taken = snapshots.take(world, self._journal, self._parent, request.trigger, request.label)
+        label = request.label or self._label
+        taken = snapshots.take(world, self._journal, self._parent, request.trigger, label)
         self._parent = taken
         self._snapshot_ns = time.time_ns()
         self._saved_activity = world.guest.activity
@@ -373,12 +382,13 @@ class Process:
 
 def resume(
     journal: str | os.PathLike[str],
-    at: int | None = None,
+    at: int | str | None = None,
     *,
     dirs: Directories | None = None,
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    label: str = "",
     grace: float | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
@@ -400,6 +410,7 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        label=label,
         grace=grace,
         stdin=stdin,
         stdout=stdout,
