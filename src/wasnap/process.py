@@ -53,7 +53,8 @@ class Process:
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
     ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
-    or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    or without a snapshot; None: they wait for it. ``after_snapshot``: a shell command for each
+    snapshot (see ``wasnap.triggers.after``). ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
@@ -78,6 +79,7 @@ class Process:
         stop_after_snapshot: bool = False,
         label: str = "",
         grace: float | None = None,
+        after_snapshot: str | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -90,13 +92,16 @@ class Process:
         control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot or label):
+        if journal is None and (wants_snapshots or stop_after_snapshot or after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
         if label:
             check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._after = None
+        if journal is not None and after_snapshot:
+            self._after = triggers.After(after_snapshot, journal)
         self._label = label
         self._on_snapshot = on_snapshot
         self._control = control
@@ -284,6 +289,8 @@ class Process:
             return False
         if self._on_snapshot is not None:
             self._on_snapshot(taken)
+        if self._after is not None:
+            self._after.committed(taken)
         request.serve(taken)
         return True
 
@@ -299,7 +306,10 @@ class Process:
             self._told.clear()
             log.warning("snapshots can be written again")
         took_ms = 1000 * (time.perf_counter() - began)
-        log.debug("snapshot %d (%s): %.1f ms", taken, request.trigger, took_ms)
+        fields = {"snapshot": taken, "trigger": request.trigger, "milliseconds": round(took_ms, 1)}
+        log.debug(
+            "snapshot %d (%s): %.1f ms", taken, request.trigger, took_ms, extra={"fields": fields}
+        )
         return taken
 
     def _proceed(self, world: World) -> None:
@@ -325,6 +335,8 @@ class Process:
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)
+        if self._after is not None:
+            cleanup.callback(self._after.close)  # while signals are heard: they end the wait
         cleanup.callback(self._end)  # first: a trigger may wait for an answer
         guest.listen(host.occasions)
         if self._journal_path is not None:
@@ -390,6 +402,7 @@ def resume(
     stop_after_snapshot: bool = False,
     label: str = "",
     grace: float | None = None,
+    after_snapshot: str | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
@@ -412,6 +425,7 @@ def resume(
         stop_after_snapshot=stop_after_snapshot,
         label=label,
         grace=grace,
+        after_snapshot=after_snapshot,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

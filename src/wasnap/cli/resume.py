@@ -21,6 +21,7 @@ def resume(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
     journal: str,
@@ -46,6 +47,7 @@ def resume(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )
