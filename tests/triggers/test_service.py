@@ -4,6 +4,7 @@ snapshots."""
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 from pathlib import Path
@@ -137,14 +138,14 @@ def test_a_command_that_fails(wasnap: Command, command: str, says: str) -> None:
     done = wasnap("run", "--journal", "j", "--after-snapshot", command, module)
     assert (done.returncode, done.stdout) == (7, b"ready\n0\n0\n")
     told = [line for line in done.stderr.decode().splitlines() if line.startswith("wasnap: ")]
-    assert [line.split()[4] for line in told] == ["1", "2"]
+    assert [line.split()[5] for line in told] == ["1", "2"]
     assert all(says in line for line in told)
 
 
 def test_ctrl_c_does_not_wait_for_it(wasnap: Command) -> None:
     """SIGINT while the process's end waits for a command that does not end."""
     module = wasnap.write("m.wasm", wat.asker())
-    command = "touch begun; exec sleep 1000"
+    command = "echo $$ > pid; mv pid begun; exec sleep 1000"
     started = wasnap.start("run", "--journal", "j", "--after-snapshot", command, module)
     while not (wasnap.directory / "begun").exists():
         pass
@@ -153,4 +154,5 @@ def test_ctrl_c_does_not_wait_for_it(wasnap: Command) -> None:
     started.signal(signal.SIGINT)
     while not started.over(0.05):
         started.signal(signal.SIGINT)
+    os.kill(int((wasnap.directory / "begun").read_text()), signal.SIGKILL)  # it went on alone
     assert started.end()[0] == 130
