@@ -27,10 +27,11 @@ from wasnap import triggers
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError, WasnapError
 from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
+from wasnap.host.signals import pause
 from wasnap.journal import Journal
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
-from wasnap.triggers import Desk, EndNow, Request
+from wasnap.triggers import Around, Desk, EndNow, Request
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class Process:
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
     resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
-    ``snapshot_timer``: seconds. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
+    or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
@@ -69,6 +71,7 @@ class Process:
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        grace: float | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -83,7 +86,7 @@ class Process:
         if journal is None and (wants_snapshots or stop_after_snapshot):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
-        self._triggers = [] if journal is None else triggers.make(names, snapshot_timer)
+        self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
         self._on_snapshot = on_snapshot
         self._module = module
@@ -116,6 +119,7 @@ class Process:
         self._world: World | None = None
         self._journal: Journal | None = None
         self._parent: int | None = None
+        self._saved_activity = 0
         self._told: set[str] = set()
 
     # -- the story ---------------------------------------------------------------------------
@@ -132,7 +136,7 @@ class Process:
         try:
             with contextlib.ExitStack() as cleanup:
                 world, launch = self._make(cleanup)
-                self._arm(cleanup)
+                self._arm(cleanup, world)
                 self._start(world, launch)
                 return self._supervise(world)
         except EndNow as now:
@@ -206,6 +210,8 @@ class Process:
     def _supervise(self, world: World) -> int:
         while True:
             event = world.guest.wait()
+            if event is None:  # a signal's handler was due, and has run
+                continue
             self._count(world)
             match event:
                 case Stopped():
@@ -229,14 +235,19 @@ class Process:
         if self._countdown and self._journal is not None and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
         code: int | None = None
+        paused = False
         for request in self._desk.take():
-            if self._serve(world, request):
-                if request.then is not None:
-                    code = request.then
-                elif self._stop_after_snapshot and code is None:
+            then, taken = request.then, self._serve(world, request)
+            if taken or then.anyway:
+                paused = paused or then.pause
+                if then.end is not None:
+                    code = then.end
+                elif taken and self._stop_after_snapshot and code is None:
                     code = 0
         if code is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
+        elif paused:
+            pause()
         return code
 
     def _serve(self, world: World, request: Request) -> bool:
@@ -257,6 +268,7 @@ class Process:
         began = time.perf_counter()
         taken = snapshots.take(world, self._journal, self._parent, request.trigger, request.label)
         self._parent = taken
+        self._saved_activity = world.guest.activity
         if self._told:
             self._told.clear()
             log.warning("snapshots can be written again")
@@ -274,11 +286,29 @@ class Process:
         self._world = None
         self._desk.close()
 
-    def _arm(self, cleanup: contextlib.ExitStack) -> None:
+    def _arm(self, cleanup: contextlib.ExitStack, world: World) -> None:
+        """From here on signals and occasions are heard."""
+        guest, host = world.guest, world.host
+        around = Around(
+            submit=self._desk.submit,
+            activity=lambda: guest.activity,
+            changed=lambda: guest.activity != self._saved_activity,
+            occasions=host.occasions,
+        )
+        cleanup.enter_context(triggers.ears(guest.nudge))
         for trigger in self._triggers:
-            trigger.arm(self._desk.submit)
+            trigger.arm(around)
             cleanup.callback(trigger.disarm)
         cleanup.callback(self._end)  # first: a trigger may wait for an answer
+        guest.listen(host.occasions)
+        if self._journal_path is not None:
+            host.explicit.ask = self._ask
+
+    def _ask(self) -> Callable[[], bool]:
+        """The guest asks for a snapshot; what is returned waits for it."""
+        request = Request("explicit")
+        self._desk.submit(request)
+        return request.wait
 
     def _stop_guest(self) -> None:
         """Have the supervisor look at the desk; from any thread, or a signal handler."""
@@ -318,6 +348,7 @@ def resume(
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    grace: float | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
@@ -337,6 +368,7 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        grace=grace,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

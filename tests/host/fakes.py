@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from wasnap.host import Host
-from wasnap.host.protocol import Fault, Progress, Stop, Suspended
+from wasnap.host.protocol import Audience, Fault, Progress, Stop, Suspended
 
 SENTINEL = 0xA5
 MEMORY_SIZE = 1 << 18
@@ -77,7 +77,15 @@ class FakeCall:
         self.memory = memory
         self.progress: Progress | None = None
         self.stop = False
+        self.audience: Audience | None = None
         self.waits: list[tuple[list[int], list[int], int | None]] = []
+
+    def about_to(self, *occasions: str) -> None:
+        if self.audience is not None:
+            self.audience.hear(self, occasions)
+
+    def may_stop(self) -> bool:
+        return True
 
     def stopping(self) -> bool:
         return self.stop

@@ -20,6 +20,7 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    grace: float | None,
     dirs: tuple[str, ...],
     journal: str,
 ) -> None:
@@ -42,5 +43,6 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        grace=grace,
     )
     sys.exit(process.run())

@@ -226,6 +226,7 @@ class Machine:
 
     def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
         """Call into the guest. None: it finished, and its results are in the slots."""
+        self.call.activity += 1
         self._shortcuts.arm()
         ended = native.call(self._context, function, slots)
         raised = self._edge.take()

@@ -11,6 +11,9 @@ Map of the room::
     beneath.py                          paths that cannot leave one
     stream.py       standard streams, and pipes and devices in host directories
     clock.py  random.py  rights.py
+    occasions.py    what the guest is about to do, for triggers
+    explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
+    signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
 """

@@ -19,8 +19,10 @@ from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
+from .explicit import Explicit
 from .file import FileState, HostFile
 from .mapped import Root
+from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .root import HostRoot
@@ -47,6 +49,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``occasions``: what the guest has done for the first time already, where a trigger watched.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -56,6 +59,7 @@ class HostState(msgspec.Struct, frozen=True):
     random: RandomState | None
     written: dict[str, int]
     descriptors: list[DescriptorState]
+    occasions: list[str] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -86,6 +90,8 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.descriptors = Descriptors()
+        self.occasions = Occasions()
+        self.explicit = Explicit()
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -134,7 +140,7 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self)
+            self._functions = wasip1.functions(self) | self.explicit.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
@@ -154,6 +160,7 @@ class Host:
             random=self.random.capture(),
             written={name: stream.written for name, stream in self._streams.items()},
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
+            occasions=sorted(self.occasions.been),
         )
 
     def restore(self, state: HostState) -> None:
@@ -182,6 +189,7 @@ class Host:
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
+        self.occasions.been = set(state.occasions)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)
