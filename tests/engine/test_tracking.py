@@ -91,13 +91,13 @@ def test_at_first_all_that_is_not_zero(
     """The module's data segments, too, whether or not anybody has looked at them."""
     run(guest, "store", 3 * PAGE, 1)
     tracked = way(memory)
-    first = pages(tracked.written())
+    first = pages(tracked.written(memory.size))
     assert set(first) >= {3, 5, 21}
     nonzero = [at for at in range(memory.size // PAGE) if any(memory.read(at * PAGE, PAGE))]
     assert nonzero == [3, 5, 21]
     other = way(guest.memories[1])
-    assert 0 in pages(other.written())
-    assert tracked.written() == other.written() == []
+    assert 0 in pages(other.written(guest.memories[1].size))
+    assert tracked.written(memory.size) == other.written(guest.memories[1].size) == []
     tracked.close()
     other.close()
 
@@ -137,13 +137,28 @@ def test_each_way_of_writing(
         (lambda: run(guest, "store_other", 5, 6), []),
     ]
     tracked = way(memory)
-    tracked.written()
+    tracked.written(memory.size)
     for write, expected in written:
         write()
-        assert pages(tracked.written()) == expected
+        assert pages(tracked.written(memory.size)) == expected
     for write, _ in written[:7]:
         write()
-    assert set(pages(tracked.written())) <= {7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 49, 50, 51}
+    assert set(pages(tracked.written(memory.size))) <= {
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        49,
+        50,
+        51,
+    }
     view.release()
     for fd in (source, feed, file):
         os.close(fd)
@@ -156,20 +171,20 @@ def test_a_memory_that_grows(
 ) -> None:
     """What is new is tracked from its beginning, by however many steps it came."""
     tracked = way(memory)
-    tracked.written()
+    tracked.written(memory.size)
     before = memory.size // PAGE
     run(guest, "grow", 3)
     run(guest, "store", before * PAGE, 1)
     run(guest, "grow", 5)
     run(guest, "store", memory.size - 1, 1)
-    assert pages(tracked.written()) == [before, memory.size // PAGE - 1]
+    assert pages(tracked.written(memory.size)) == [before, memory.size // PAGE - 1]
     run(guest, "grow", 1)
-    assert set(pages(tracked.written())) <= set(
+    assert set(pages(tracked.written(memory.size))) <= set(
         range(memory.size // PAGE - 16, memory.size // PAGE)
     )
     run(guest, "store", memory.size - 1, 2)
     run(guest, "store", 0, 2)
-    assert pages(tracked.written()) == [0, memory.size // PAGE - 1]
+    assert pages(tracked.written(memory.size)) == [0, memory.size // PAGE - 1]
     tracked.close()
 
 
@@ -228,7 +243,7 @@ def test_after_a_restore(
     numbers = chance.sample(range(memory.size // PAGE), 30)
     for number in numbers[:15]:
         memory.write(number * PAGE + 9, bytes([content[number * PAGE + 9] ^ 1]))
-    found = set(pages(tracked.written()))
+    found = set(pages(tracked.written(memory.size)))
     assert found >= set(numbers[:15])
     assert mapped(what) & set(numbers[:15])
     assert found & mapped(what) == set(numbers[:15]) & mapped(what)
@@ -236,7 +251,7 @@ def test_after_a_restore(
         assert found == set(numbers[:15])
     for number in numbers[10:]:
         memory.write(number * PAGE + 9, bytes([content[number * PAGE + 9] ^ 2]))
-    assert pages(tracked.written()) == sorted(numbers[10:])
+    assert pages(tracked.written(memory.size)) == sorted(numbers[10:])
     tracked.close()
 
 
@@ -279,7 +294,7 @@ def test_against_a_model(
             for page in range(len(now) // PAGE)
             if now[page * PAGE : (page + 1) * PAGE] != last[page * PAGE : (page + 1) * PAGE]
         }
-        found = set(pages(tracked.written()))
+        found = set(pages(tracked.written(memory.size)))
         assert found >= differ, f"seed {seed}"
         assert found <= touched, f"seed {seed}"
         last, touched = now, set()
@@ -336,11 +351,11 @@ def test_writes_while_it_is_asked_are_not_lost(guest: Guest, memory: GuestMemory
         copy = bytearray(memory.size)
         busy.call("run", (300_000_000,))
         for _ in range(200):
-            for page in pages(tracked.written()):
+            for page in pages(tracked.written(memory.size)):
                 copy[page * PAGE : (page + 1) * PAGE] = memory.read(page * PAGE, PAGE)
         busy.stop()
         assert busy.wait(60) is not None
-        for page in pages(tracked.written()):
+        for page in pages(tracked.written(memory.size)):
             copy[page * PAGE : (page + 1) * PAGE] = memory.read(page * PAGE, PAGE)
         assert memory.read(0, memory.size) == copy
         tracked.close()
@@ -352,21 +367,21 @@ def test_should_the_kernel_fail_everything_counts(
 ) -> None:
     """It is said once, and nothing is lost."""
     tracked = Dirty(memory)
-    tracked.written()
+    tracked.written(memory.size)
 
     def fails(*_: object) -> int:
         raise OSError(1, os.strerror(1))
 
     with monkeypatch.context() as patch:
         patch.setattr("wasnap.engine.dirty.fcntl.ioctl", fails)
-        assert tracked.written() == [(0, memory.size // PAGE)]
-    assert tracked.written() == [(0, memory.size // PAGE)]
+        assert tracked.written(memory.size) == [(0, memory.size // PAGE)]
+    assert tracked.written(memory.size) == [(0, memory.size // PAGE)]
     assert len(caplog.records) == 1
     tracked.close()
 
 
 @KERNEL
-def test_huge_pages(memory: GuestMemory) -> None:
+def test_huge_pages() -> None:
     """A kernel that gives memory in pieces of 2 MiB tells of single pages all the same."""
     import mmap
 
@@ -377,18 +392,18 @@ def test_huge_pages(memory: GuestMemory) -> None:
             self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
             self.size = 16 << 20
 
-        def view(self, ptr: int, n: int) -> memoryview:
-            return memoryview(self.map)[ptr : ptr + n]
+        def least_size(self) -> int:
+            return self.size
 
     own = Own()
     ctypes.memset(own.address, 1, own.size)
     tracked = Dirty(own)
-    assert pages(tracked.written()) == list(range(4096))
+    assert pages(tracked.written(own.size)) == list(range(4096))
     own.map[700 * PAGE] = 1
     own.map[1500 * PAGE + 5] = 1
-    assert pages(tracked.written()) == [700, 1500]
+    assert pages(tracked.written(own.size)) == [700, 1500]
     own.map[701 * PAGE] = 1
-    assert pages(tracked.written()) == [701]
+    assert pages(tracked.written(own.size)) == [701]
     tracked.close()
 
 

@@ -39,7 +39,7 @@ from wasnap.engine.imports import (
 )
 from wasnap.engine.memory import GuestMemory, Watched
 from wasnap.engine.runs import Run
-from wasnap.engine.stack import Frame
+from wasnap.engine.stack import Frame, frames_of
 from wasnap.engine.state import (
     EngineState,
     Entry,
@@ -83,6 +83,7 @@ __all__ = [
     "Tracker",
     "Trapped",
     "Watched",
+    "frames_of",
     "tracker",
     "validate",
 ]

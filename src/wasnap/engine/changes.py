@@ -51,13 +51,11 @@ class Changes:
         """Runs of changed pages (4 KiB): the first one's number, and their content in place."""
         self._grow(self._memory.size)
         self._found = list(self._runs())
-        return [
-            (start // PAGE, self._memory.view(start, end - start)) for start, end in self._found
-        ]
+        return [(start // PAGE, self._view(start, end)) for start, end in self._found]
 
-    def take(self) -> list[tuple[int, int]]:
+    def take(self, size: int) -> list[tuple[int, int]]:
         """Runs of changed pages, [first, end), which count as saved from now on."""
-        self._grow(self._memory.size)
+        self._grow(size)
         taken = []
         for start, end in self._runs():
             self._copy(start, end)
@@ -102,6 +100,10 @@ class Changes:
                     open_at = page
         if open_at >= 0:
             yield open_at, size
+
+    def _view(self, start: int, end: int) -> memoryview:
+        content = (ctypes.c_char * (end - start)).from_address(self._memory.address + start)
+        return memoryview(content).cast("B")
 
     def _copy(self, start: int, end: int) -> None:
         _memmove(self._address + start, self._memory.address + start, end - start)

@@ -38,7 +38,7 @@ import mmap
 import os
 import platform
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wasnap.engine.runs import Run, count, joined
 
@@ -101,9 +101,8 @@ class Dirty:
         self._saved_files = False
         self._failed = False
 
-    def written(self) -> list[Run]:
+    def written(self, size: int) -> list[Run]:
         """As ``Tracker`` says."""
-        size = self._memory.size
         if not self._failed:
             try:
                 return self._written(size)
@@ -116,8 +115,8 @@ class Dirty:
         """As ``Tracker`` says."""
         self._protected = 0
         self._saved_files = True
-        if count(self._touched()) > COPIED_MAX:
-            self.written()
+        if count(self._touched(image.size)) > COPIED_MAX:
+            self.written(image.size)
 
     def close(self) -> None:
         """As ``Tracker`` says."""
@@ -128,67 +127,81 @@ class Dirty:
 
     def _written(self, size: int) -> list[Run]:
         address, before = self._memory.address, self._protected
-        runs: list[Run] = []
+        parts = []
         for start in range(0, before, STEP):
             end = min(start + STEP, before)
-            found = self._scan(address + start, address + end, _WRITTEN, 0, _WRITTEN, protect=True)
-            runs += [(first, last) for first, last, _ in found]
+            parts += self._scan(address + start, address + end, _WRITTEN, 0, _WRITTEN, protect=True)
+        runs = [run for part in parts for run in part.runs]
         if size > before:
             _register(self._fd, address + before, size - before)
             runs += self._first(address + before, address + size)
             self._protected = size
-        return joined(runs)
+        return runs if len(parts) < 2 and size == before else joined(runs)
 
     def _first(self, start: int, end: int) -> list[Run]:
         """What was touched in a range that was not protected; it is, then."""
         everything = _WRITTEN | _FILE | _PRESENT | _SWAPPED
+        untouched = _FILE if self._saved_files else 0
         runs: list[Run] = []
         for at in range(start, end, STEP):
             to = min(at + STEP, end)
-            for first, last, what in self._scan(at, to, _WRITTEN, 0, everything, protect=True):
-                untouched = _FILE if self._saved_files else 0
-                if what & (_PRESENT | _SWAPPED) and not what & untouched:
-                    runs.append((first, last))
+            for found in self._scan(at, to, _WRITTEN, 0, everything, protect=True):
+                runs += [
+                    run
+                    for run, what in zip(found.runs, found.what, strict=True)
+                    if what & (_PRESENT | _SWAPPED) and not what & untouched
+                ]
         if not self._saved_files:
             base = self._memory.address
             runs += [((a - base) // PAGE, (b - base) // PAGE) for a, b in _of_files(start, end)]
         return runs
 
-    def _touched(self) -> list[Run]:
+    def _touched(self, size: int) -> list[Run]:
         """The anonymous pages that are there."""
-        address, size = self._memory.address, self._memory.size
+        address = self._memory.address
         found = self._scan(address, address + size, 0, _PRESENT | _SWAPPED, _FILE, protect=False)
-        return [(first, last) for first, last, what in found if not what & _FILE]
+        return [
+            run
+            for part in found
+            for run, what in zip(part.runs, part.what, strict=True)
+            if not what & _FILE
+        ]
 
     def _scan(
         self, start: int, end: int, all_of: int, any_of: int, tell: int, *, protect: bool
-    ) -> list[tuple[int, int, int]]:
+    ) -> list[_Found]:
         """Runs of pages of these categories, with those of ``tell`` that they are in.
 
-        The kernel returns early when its list is full. Where it stopped is only told then; it may
-        list pages behind that place already, but none of those that it has protected twice.
+        The kernel returns early when its list is full. Where to go on is only told then, and may lie
+        before pages that are listed already; those it has protected, so it lists none twice.
         """
         flags = _SCAN_WP_MATCHING | _SCAN_CHECK_WPASYNC if protect else 0
-        base = self._memory.address
+        shift = self._memory.address // PAGE
         vec = ctypes.addressof(self._regions)
         words = memoryview(self._regions).cast("B").cast("Q")
-        runs: list[tuple[int, int, int]] = []
+        parts: list[_Found] = []
         while start < end:
             argument = bytearray(
                 _SCAN.pack(
                     _SCAN.size, flags, start, end, 0, vec, VEC_LENGTH, 0, 0, all_of, any_of, tell
                 )
             )
-            listed = fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, argument)
-            found = words[: 3 * listed].tolist()
-            runs += [
-                ((first - base) // PAGE, (last - base) // PAGE, what)
-                for first, last, what in zip(found[::3], found[1::3], found[2::3], strict=True)
-            ]
-            if listed < VEC_LENGTH:
+            listed = 3 * fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, argument)
+            firsts = [address // PAGE - shift for address in words[0:listed:3].tolist()]
+            ends = [address // PAGE - shift for address in words[1:listed:3].tolist()]
+            what = words[2:listed:3].tolist()
+            parts.append(_Found(list(zip(firsts, ends, strict=True)), what))
+            if len(what) < VEC_LENGTH:
                 break
             start = _SCAN.unpack(argument)[_WALK_END]
-        return runs
+        return parts
+
+
+class _Found(NamedTuple):
+    """What one call listed: runs of pages, and the categories of each."""
+
+    runs: list[Run]
+    what: list[int]
 
 
 @functools.cache
@@ -216,8 +229,8 @@ class _Pages:
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         self.size = count * PAGE
 
-    def view(self, ptr: int, n: int) -> memoryview:
-        return memoryview(self.map)[ptr : ptr + n]
+    def least_size(self) -> int:
+        return self.size
 
 
 def _try() -> str:

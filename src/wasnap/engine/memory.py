@@ -35,14 +35,15 @@ _OUTSIDE = (StructError, OverflowError, IndexError)
 class Watched(Protocol):
     """Private memory (none that another process sees) that never moves and never shrinks.
 
-    ``address`` and ``size``: in bytes, both of whole pages. ``view``: a window, to be read.
+    ``address`` and sizes: in bytes, of whole pages. ``least_size``: may be asked from any thread
+    while the guest runs; what has been there since the guest was last stopped, or more.
     """
 
     address: int
 
     @property
     def size(self) -> int: ...
-    def view(self, ptr: int, n: int) -> memoryview: ...
+    def least_size(self) -> int: ...
 
 
 class GuestMemory:
@@ -85,6 +86,14 @@ class GuestMemory:
         """Present size in bytes."""
         self._refresh()
         return self._size
+
+    def least_size(self) -> int:
+        """What it had when it was last asked for ``size``, or more; from any thread.
+
+        The engine must not be asked while the guest runs in it, but the kernel knows how far the
+        memory is accessible.
+        """
+        return max(self._size, _accessible_end(self.address) - self.address)
 
     def _fault(self, ptr: int, length: int) -> Fault:
         return Fault(ptr, length, self._size)
@@ -182,3 +191,16 @@ class GuestMemory:
         if self._size != image.size:
             raise CannotResume(f"the snapshot's memory has an odd size: {image.size} bytes")
         place(self.address, image)
+
+
+def _accessible_end(address: int) -> int:
+    """Where the memory ends that lies at ``address`` and can be written to."""
+    end = address
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            low, high = (int(each, 16) for each in line[: line.index(b" ")].split(b"-"))
+            if low <= end < high:
+                if line[line.index(b" ") + 2 : line.index(b" ") + 3] != b"w":
+                    break
+                end = high
+    return end

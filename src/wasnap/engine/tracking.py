@@ -30,10 +30,12 @@ class Tracker(Protocol):
 
     live: bool
 
-    def written(self) -> list[Run]:
+    def written(self, size: int) -> list[Run]:
         """Pages that may have been written to since it was last asked, in order, not adjacent.
 
-        The first time all that are not zero; after ``restored``, those written to since then.
+        ``size``: how many bytes of the memory to look at, never less than before. What is new
+        counts from its beginning: at first all that is not zero; after ``restored``, all that was
+        written to since then.
         """
         ...
 
@@ -42,7 +44,7 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """To be called before the memory goes away."""
+        """Free what it holds; the memory may be gone already."""
         ...
 
 
@@ -61,9 +63,9 @@ class Compared:
     def __init__(self, memory: Watched) -> None:
         self._changes = Changes(memory)
 
-    def written(self) -> list[Run]:
+    def written(self, size: int) -> list[Run]:
         """As ``Tracker`` says; exactly those that differ."""
-        return self._changes.take()
+        return self._changes.take(size)
 
     def restored(self, image: MemoryImage) -> None:
         """As ``Tracker`` says."""

@@ -7,55 +7,67 @@ written to meanwhile. So a snapshot that failed never makes a later one miss a p
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
-from collections.abc import Iterator
 
 from wasnap import engine
 from wasnap.engine import MemoryImage, Run, Watched
 from wasnap.engine.runs import count, joined
 from wasnap.journal import PAGE_SIZE
 
-Pages = tuple[int, memoryview]
-"""First page, and the content of it and those that follow, in place."""
-
 
 class PageSource:
-    """Pages that are ``index`` among a snapshot's memories. One thread at a time."""
+    """Pages that are ``index`` among a snapshot's memories. For one thread at a time.
+
+    ``window``: all of them, in place, as of the last look.
+    """
 
     def __init__(self, index: int, memory: Watched, *, is64: bool, shared: bool) -> None:
         self.index = index
         self.is64 = is64
         self.shared = shared
+        self.window = memoryview(b"")
         self._memory = memory
         self._tracker = engine.tracker(memory)
         self._owed: deque[Run] = deque()
         self._taken: list[Run] = []
 
     @property
-    def live(self) -> bool:
-        """Whether ``look`` and ``take`` may be called while the guest runs."""
-        return self._tracker.live
+    def pages_total(self) -> int:
+        """Its size at the last look."""
+        return len(self.window) // PAGE_SIZE
 
     @property
-    def pages_total(self) -> int:
-        """Its size at present."""
-        return self._memory.size // PAGE_SIZE
+    def live(self) -> bool:
+        """Whether it can be looked at while the guest runs."""
+        return self._tracker.live
 
-    def look(self) -> int:
-        """See what was written to since the last look; how many pages are owed now."""
-        written = self._tracker.written()
+    def look(self, *, running: bool) -> int:
+        """See what was written to since the last look; how many pages are owed now.
+
+        ``running``: the guest runs; only if the source is ``live``.
+        """
+        size = self._memory.least_size() if running else self._memory.size
+        if size > len(self.window):
+            content = (ctypes.c_char * size).from_address(self._memory.address)
+            self.window = memoryview(content).cast("B")
+        written = self._tracker.written(len(self.window))
         self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
         return count(self._owed)
 
-    def take(self, most: int) -> Iterator[Pages]:
-        """Owed pages, in order, ``most`` at a time; each is taken when it is handed out."""
-        while self._owed:
-            first, end = self._owed.popleft()
-            to = min(end, first + most)
-            if to < end:
-                self._owed.appendleft((to, end))
-            self._taken.append((first, to))
-            yield first, self._memory.view(first * PAGE_SIZE, (to - first) * PAGE_SIZE)
+    def take(self, most: int) -> list[Run]:
+        """Owed pages, in order, at most so many; they are the snapshot's now."""
+        runs: list[Run] = []
+        owed = self._owed
+        while owed and most:
+            first, end = owed.popleft()
+            if end - first > most:
+                owed.appendleft((first + most, end))
+                end = first + most
+            runs.append((first, end))
+            most -= end - first
+        self._taken += runs
+        return runs
 
     def saved(self) -> None:
         """What was taken is committed."""
@@ -71,5 +83,6 @@ class PageSource:
         self._tracker.restored(image)
 
     def close(self) -> None:
-        """Before the memory goes away."""
+        """Its memory is not to be looked at any more."""
+        self.window = memoryview(b"")
         self._tracker.close()
