@@ -19,18 +19,23 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wasnap import triggers
+from wasnap.control.messages import Status
+from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
 from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.host.signals import pause
+from wasnap.journal import check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Request
+from wasnap.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +50,9 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
-    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
-    resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
+    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
+    id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
+    ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
     or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
@@ -55,6 +61,7 @@ class Process:
     ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
     ``trap`` when one is called, or let it do nothing and return ``zero``.
     ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
+    ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     """
 
     def __init__(
@@ -65,11 +72,12 @@ class Process:
         dirs: Directories | None = None,
         *,
         journal: str | os.PathLike[str] | None = None,
-        at: int | None = None,
+        at: int | str | None = None,
         fresh: bool = False,
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        label: str = "",
         grace: float | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
@@ -80,14 +88,19 @@ class Process:
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
         on_snapshot: Callable[[int], None] | None = None,
+        control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot):
+        if journal is None and (wants_snapshots or stop_after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
+        if label:
+            check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._label = label
         self._on_snapshot = on_snapshot
+        self._control = control
         self._module = module
         self._config = HostConfig(
             args=tuple(args),
@@ -118,6 +131,8 @@ class Process:
         self._world: World | None = None
         self._service: Service | None = None
         self._kept_by_disk = False
+        self._started_ns = 0
+        self._command: list[str] = []
 
     # -- the story ---------------------------------------------------------------------------
 
@@ -130,8 +145,13 @@ class Process:
         if self._supervisor is not None:
             raise RuntimeError("a process runs once: make another one")
         self._supervisor = threading.current_thread()
+        self._started_ns = time.time_ns()
         try:
             with contextlib.ExitStack() as cleanup:
+                if self._control:
+                    submit = None if self._journal_path is None else self._desk.submit
+                    server = Server(submit, self._status, self._triggers)
+                    cleanup.callback(server.close)  # last: when all have been answered
                 world, launch = self._make(cleanup)
                 self._arm(cleanup, world)
                 self._start(world, launch)
@@ -144,12 +164,15 @@ class Process:
     def snapshot(self, label: str | None = None) -> int:
         """Take a snapshot now, from any thread but the one in ``run``; its id, once committed.
 
+        ``label``: a name for it, that ``at`` takes; an earlier snapshot of that name is hidden.
         Raises ProcessEnded, UsageError without a journal, or why it cannot be taken.
         """
         if self._journal_path is None:
             raise UsageError("snapshots need a journal to go to", "give one: journal=PATH")
         if threading.current_thread() is self._supervisor and not self._ended:
             raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
+        if label:
+            check_label(label)
         request = Request("explicit", label=label or "")
         self._desk.submit(request)
         return request.result()
@@ -176,6 +199,7 @@ class Process:
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
+        self._command = launch.start.args
         program = launch.load()
         host = Host(launch.config, self._clock, self._random)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
@@ -195,11 +219,12 @@ class Process:
         resumed = launch.snapshot
         if journal is not None:
             parent = None if resumed is None else resumed.info.id
-            saver = Saver(world, journal, parent, world.guest.nudge)
             self._service = Service(
                 self._desk,
-                saver,
+                Saver(world, journal, parent, world.guest.nudge),
                 world.guest,
+                newest=None if resumed is None else (resumed.info.id, resumed.info.time_ns),
+                label=self._label,
                 stop_after=self._stop_after_snapshot,
                 wait=self._counted,
                 on_snapshot=self._on_snapshot,
@@ -307,6 +332,21 @@ class Process:
         if self._journal_path is not None:
             host.explicit.ask = self._ask
 
+    def _status(self) -> Status:
+        """For those who ask from outside; on a thread of theirs."""
+        newest = None if self._service is None else self._service.newest
+        return Status(
+            pid=os.getpid(),
+            wasnap=VERSION,
+            state="starting" if self._world is None else "running",
+            command=self._command,
+            journal=None if self._journal_path is None else os.path.abspath(self._journal_path),
+            triggers=[trigger.name for trigger in self._triggers],
+            started_ns=self._started_ns,
+            snapshot=newest and newest[0],
+            snapshot_ns=newest and newest[1],
+        )
+
     def _ask(self) -> Callable[[], bool]:
         """The guest asks for a snapshot; what is returned waits for it."""
         request = Request("explicit")
@@ -345,18 +385,20 @@ class Process:
 
 def resume(
     journal: str | os.PathLike[str],
-    at: int | None = None,
+    at: int | str | None = None,
     *,
     dirs: Directories | None = None,
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    label: str = "",
     grace: float | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
     on_snapshot: Callable[[int], None] | None = None,
+    control: bool = False,
 ) -> Process:
     """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
 
@@ -371,12 +413,14 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        label=label,
         grace=grace,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         counted=counted,
         on_snapshot=on_snapshot,
+        control=control,
     )
 
 

@@ -40,7 +40,9 @@ class _Flight:
 class Service:
     """For the supervisor of one process. ``stop_after``: a snapshot ends it, with exit code 0.
 
-    ``wait``: the guest never goes on before a snapshot is committed.
+    ``wait``: the guest never goes on before a snapshot is committed. ``newest``: the snapshot that
+    the process is in, its id and when it was taken (ns since 1970). ``label``: of snapshots whose
+    request has none.
     """
 
     def __init__(
@@ -49,12 +51,16 @@ class Service:
         saver: Saver,
         guest: Guest,
         *,
+        newest: tuple[int, int] | None,
+        label: str,
         stop_after: bool,
         wait: bool,
         on_snapshot: Callable[[int], None] | None,
     ) -> None:
         self.saved_activity = 0
         """The guest's activity at the last snapshot."""
+        self.newest = newest
+        self._label = label
         self._desk = desk
         self._saver = saver
         self._guest = guest
@@ -77,7 +83,7 @@ class Service:
             return True
         if waiting and saver.phase is Phase.IDLE:
             self._prepared = waiting[0]
-            saver.prepare(waiting[0].trigger, waiting[0].label)
+            saver.prepare(waiting[0].trigger, waiting[0].label or self._label)
         return bool(waiting) and saver.phase is Phase.READY
 
     def serve(self) -> Then:
@@ -121,12 +127,13 @@ class Service:
         flight = _Flight(request, self.saved_activity, time.perf_counter())
         self.saved_activity = self._guest.activity
         self._flight = flight
+        label = request.label or self._label
         try:
             if wait:
-                snapshot = saver.save(request.trigger, request.label)
+                snapshot = saver.save(request.trigger, label)
                 flight.captured = time.perf_counter()
                 return self._landed(Outcome(snapshot, None))
-            saver.capture(request.trigger, request.label)
+            saver.capture(request.trigger, label)
         except Exception as error:
             return self._landed(Outcome(None, error))
         flight.captured = time.perf_counter()
@@ -149,6 +156,7 @@ class Service:
             self._tell(error)
             return False
         assert flight is not None
+        self.newest = outcome.snapshot, time.time_ns()
         if self._told:
             self._told.clear()
             log.warning("snapshots can be written again")
