@@ -76,19 +76,21 @@ def test_any_death_is_continued(wasnap: Command) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    module = wasnap.write("m.wasm", wat.counter(300, 1_000_000, code=7))
-    whole = wat.counted(300, 1_000_000)
+    module = wasnap.write("m.wasm", wat.counter(200, 10_000_000, code=7))
+    whole = wat.counted(200, 10_000_000)
     arguments = ["run", "--journal", "j", "--snapshot-timer", "0.02", "--grace", "5", module]
     deaths = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV)
     code = -1
-    for _ in range(200):
+    for lives in range(1, 200):
         started = wasnap.start(*arguments, ready=False)
-        if started.over(chance.uniform(0.2, 1.0)):
+        if started.over(chance.uniform(0.5, 1.0)):
             code, rest, _ = started.end()
             break
         started.signal(chance.choice(deaths))
         started.end()
+    print(f"{lives} lives")
     assert code == 7
+    assert lives > 1
     assert rest
     assert whole.endswith(rest)
 
