@@ -26,7 +26,7 @@ from wasnap import snapshot as snapshots
 from wasnap import triggers
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError, WasnapError
-from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
+from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.journal import Journal
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
@@ -45,6 +45,7 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
     resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
@@ -69,6 +70,7 @@ class Process:
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        listen: Sequence[str] = (),
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -94,6 +96,7 @@ class Process:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            listen=tuple(str(Address.parse(address)) for address in listen),
             unknown_imports=unknown_imports,
         )
         self._journal_path = None if journal is None else Path(journal)
@@ -108,6 +111,9 @@ class Process:
         self._countdown = 0
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
+
+        self.listening: tuple[str, ...] = ()
+        """The addresses the guest accepts on, with their true ports; once it runs."""
 
         self._desk = Desk(self._stop_guest)
         self._stop_code: int | None = None
@@ -190,7 +196,10 @@ class Process:
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        self._journal = launch.open_journal()
+        self.listening = world.host.listening
+        for address in self.listening:
+            log.info("listening on %s", address)
+        self._journal = launch.open_journal(self.listening)
         if launch.snapshot is not None:
             assert self._journal is not None
             snapshots.restore(world, self._journal, launch.snapshot)
@@ -318,6 +327,7 @@ def resume(
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    listen: Sequence[str] = (),
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
@@ -337,6 +347,7 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -48,6 +48,7 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
         args=["a", "b"],
         env={"K": "V"},
         dirs=[records.Directory(guest="/", host=".", readonly=True)],
+        listen=["h:1"],
     ),
     "BEGIN": records.BeginRecord(id=2, parent=1, time_ns=1000, trigger="timer"),
     "STACK": records.StackRecord(

@@ -13,6 +13,7 @@ from wasnap.cli import options
 @click.option("--at", type=int, metavar="N", help="Resume snapshot N; the newest by default.")
 @options.snapshots
 @options.directories
+@options.addresses
 @options.messages
 @click.argument("journal")
 def resume(
@@ -21,6 +22,7 @@ def resume(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     dirs: tuple[str, ...],
+    listen: tuple[str, ...],
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -30,8 +32,9 @@ def resume(
       wasnap resume job.journal --at 3              see: wasnap journal inspect job.journal
       wasnap resume --dir elsewhere::/data job.journal
 
-    New snapshots go to the same journal. Its directories are used again if the journal is your own
-    file and nobody else may write to it; --dir replaces them one by one.
+    New snapshots go to the same journal. Its directories and addresses are used again if the journal
+    is your own file and nobody else may write to it; --dir replaces them one by one, and the n-th
+    --listen the n-th address.
     """
     from wasnap.process import resume as resumed
 
@@ -42,5 +45,6 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
     )
     sys.exit(process.run())

@@ -10,6 +10,7 @@ Map of the room::
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one
     stream.py       standard streams, and pipes and devices in host directories
+    socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
@@ -18,9 +19,11 @@ Map of the room::
 from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
+from .socket import Address
 from .world import Host, HostState
 
 __all__ = [
+    "Address",
     "Clock",
     "FakeClock",
     "Host",
