@@ -11,7 +11,7 @@ import pytest
 
 from process import wat
 from process.conftest import Run
-from process.test_process import InThread, until_ready
+from process.test_process import InThread, snapshots, until_ready
 from wasnap.errors import CannotListen, CannotResume, UsageError
 from wasnap.host import Address
 from wasnap.journal import Journal
@@ -159,3 +159,20 @@ def test_what_is_no_address() -> None:
     with pytest.raises(UsageError):
         Process(wat.server(), listen=["8080"])
     assert Address.parse("127.0.0.1:8080").port == 8080
+
+
+def test_the_trigger(run: Run) -> None:
+    """``listen``: before the first accept, once in the life of the process."""
+    server = Server(run, wat.server(), listen=["127.0.0.1:0"], snapshot_on=["listen"]).ready()
+    with server.connect() as client:
+        assert ask(client) == b"A"
+        client.sendall(b"q")
+        assert server.running.join() == 2
+    again = Server(run, snapshot_on=["listen"])
+    with again.connect() as client:
+        assert ask(client) == b"A"
+    with again.connect() as client:
+        assert ask(client) == b"B"
+        client.sendall(b"q")
+        assert again.running.join() == 3
+    assert snapshots(run.journal) == [(1, None, "listen")]

@@ -35,6 +35,8 @@ def run(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    label: str,
+    grace: float | None,
     dirs: tuple[str, ...],
     listen: tuple[str, ...],
     env: tuple[str, ...],
@@ -72,6 +74,9 @@ def run(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         listen=listen,
+        label=label,
+        grace=grace,
+        control=True,
         unknown_imports=unknown_imports,
     )
     sys.exit(process.run())

@@ -9,9 +9,13 @@ Map of the room::
     mapped.py       a mapped directory, whatever is behind it
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one
+    tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
+    occasions.py    what the guest is about to do, for triggers
+    explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
+    signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
 """
@@ -20,10 +24,12 @@ from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
+from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
 
 __all__ = [
     "Address",
+    "Arena",
     "Clock",
     "FakeClock",
     "Host",
@@ -31,6 +37,7 @@ __all__ = [
     "HostState",
     "Mapping",
     "Random",
+    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",

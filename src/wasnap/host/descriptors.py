@@ -118,6 +118,9 @@ class Descriptor(ABC):
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
 
+    reading: tuple[str, ...] = ()
+    """The occasions (protocol.py) that reading from it is."""
+
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         self.fileno = fileno
         self.rights = rights

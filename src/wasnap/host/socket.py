@@ -29,7 +29,7 @@ from ..errors import CannotListen, UsageError
 from . import rights as r
 from .beneath import os_error
 from .descriptors import Descriptor, Missing, Scene, Views
-from .protocol import Call, Stop, Suspended
+from .protocol import LISTEN, OUTSIDE, Call, Stop, Suspended
 from .stream import ByteStream, skip
 
 _BACKLOG = 128
@@ -115,6 +115,7 @@ class Listener(Descriptor):
     __slots__ = ("index",)
 
     waits = True
+    reading = (LISTEN, OUTSIDE)
 
     def __init__(self, fileno: int, index: int, fdflags: int) -> None:
         os.set_blocking(fileno, False)
@@ -135,6 +136,7 @@ class Listener(Descriptor):
 
     def accept(self, call: Call, fdflags: int) -> Connection:
         """The next connection, with these flags. EAGAIN: there is none, and NONBLOCK is set."""
+        call.about_to(*self.reading)
         while True:
             if not self.fdflags & r.NONBLOCK:
                 call.wait([self.fileno], [], None)
@@ -236,6 +238,7 @@ def peek(call: Call, descriptor: Descriptor, views: Views) -> int:
     """Read, and leave it there (MSG_PEEK)."""
     if isinstance(descriptor, Connection):
         descriptor.check()
+    call.about_to(*descriptor.reading)
     while True:
         if not descriptor.fdflags & r.NONBLOCK:
             call.wait([descriptor.fileno], [], None)

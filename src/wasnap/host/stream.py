@@ -30,7 +30,7 @@ import msgspec
 from . import rights as r
 from .beneath import os_error
 from .descriptors import Access, Descriptor, Missing, Scene, Views
-from .protocol import Call, Stop, Suspended
+from .protocol import OUTSIDE, STDIN, Call, Stop, Suspended
 from .root import HostRoot, Place
 
 
@@ -86,6 +86,8 @@ class ByteStream(Descriptor):
 
     __slots__ = ("_writer", "mode", "waits", "written")
 
+    reading: tuple[str, ...] = (OUTSIDE,)
+
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         super().__init__(fileno, rights, inheriting, fdflags)
         self.mode = os.fstat(fileno).st_mode
@@ -102,6 +104,7 @@ class ByteStream(Descriptor):
         return os_error(errno.EBADF)
 
     def read(self, call: Call, views: Views) -> int:
+        call.about_to(*self.reading)
         if not self.waits:
             return os.readv(self.fileno, views)
         if self.fdflags & r.NONBLOCK:
@@ -194,7 +197,7 @@ class ByteStream(Descriptor):
 class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "reading")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -205,6 +208,7 @@ class Stream(ByteStream):
         append = fcntl.fcntl(fileno, fcntl.F_GETFL) & os.O_APPEND
         super().__init__(fileno, rights, rights, r.APPEND if append else 0)
         self.name = name
+        self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
 
     def close(self) -> None:
         self._close_writer()

@@ -70,6 +70,8 @@ class Fd:
         memory = call.memory
         views = layout.iovecs(memory, iovs, iovs_len)
         descriptor = self._descriptors.get(fd, r.FD_READ | r.FD_SEEK)
+        if descriptor.reading:
+            call.about_to(*descriptor.reading)
         memory.set_u32(nread, descriptor.read_at(views, offset))
 
     def fd_pwrite(
