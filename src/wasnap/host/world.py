@@ -231,8 +231,6 @@ class Host:
         """
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
         scene = Scene(self._roots, self._standard, given)
-        differences: list[str] = []
-        scene = Scene(self._roots, self._standard)
         arena = arena or Arena()
         differences = self._restore_trees(state.trees, arena)
         for saved in state.descriptors:
