@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,11 +25,15 @@ class Command:
 
     def __init__(self, directory: Path, cache: Path) -> None:
         self.directory = directory
+        self.runtime = directory.with_name(f"{directory.name}.run")
+        """Where sockets of running processes are."""
+        self.runtime.mkdir()
         self._started: list[subprocess.Popen[bytes]] = []
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(SOURCE),
             "WASNAP_CACHE_DIR": str(cache),
+            "XDG_RUNTIME_DIR": str(self.runtime),
         }
 
     def __call__(
@@ -91,6 +96,13 @@ class Started:
         """More for its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.write(data)
+
+    def over(self, seconds: float) -> bool:
+        """Whether it ends within this time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
 
     def end(self, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Wait for its end: exit code, all it printed, stderr.
