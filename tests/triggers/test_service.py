@@ -80,8 +80,9 @@ def test_any_death_is_continued(wasnap: Command) -> None:
     whole = wat.counted(200, 10_000_000)
     arguments = ["run", "--journal", "j", "--snapshot-timer", "0.02", "--grace", "5", module]
     deaths = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV)
-    code = -1
-    for lives in range(1, 200):
+    code, lives = -1, 0
+    while lives < 200:
+        lives += 1
         started = wasnap.start(*arguments, ready=False)
         if started.over(chance.uniform(0.5, 1.0)):
             code, rest, _ = started.end()
