@@ -33,6 +33,7 @@ from wasnap.engine import (
     Guest,
     PackedExtent,
     Program,
+    ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Host, HostState
@@ -91,12 +92,12 @@ def take(world: World, into: Journal, parent: int | None, trigger: str, label: s
     Raises Unsaveable, or JournalError (JournalWriteFailed); the journal then is as it was.
     """
     state = world.guest.capture()
-    stack = _stack_record(world, state)
-    tables = TablesRecord(tables=state.tables)
+    stacks = [_stack_record(world, thread) for thread in state.threads]
+    tables = [TablesRecord(tables=t.tables, thread=t.thread) for t in state.threads]
     host = HostRecord(state=world.host.capture().to_plain())
     with into.begin(parent, trigger, label=label) as writer:
-        writer.record(stack)
-        writer.record(tables)
+        for record in (*stacks, *tables):
+            writer.record(record)
         writer.record(host)
         for index, (memory, changes) in enumerate(
             zip(world.program.info.memories, world.changes, strict=True)
@@ -117,10 +118,11 @@ def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
-    stack = snapshot.record(StackRecord)
-    check_transform(stack.transform, str(source.path))
+    stacks = snapshot.records(StackRecord)
+    for stack in stacks:
+        check_transform(stack.transform, str(source.path))
     images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
-    state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
+    state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
     world.host.restore(host)
     world.guest.restore(state, images)
@@ -140,8 +142,8 @@ def check_transform(version: int, where: str) -> None:
 # -- engine <-> STACK, TABLES, MEMORY ---------------------------------------------------------
 
 
-def _stack_record(world: World, state: EngineState) -> StackRecord:
-    frames, names = world.describe(world.guest.frames())
+def _stack_record(world: World, state: ThreadState) -> StackRecord:
+    frames, names = world.describe(world.guest.frames(state.thread))
     pending = state.pending
     return StackRecord(
         transform=TRANSFORM_VERSION,
@@ -160,23 +162,39 @@ def _stack_record(world: World, state: EngineState) -> StackRecord:
         ),
         entries=[journal.Entry(export=e.export, args=list(e.args)) for e in state.entries],
         entry=state.entry,
+        thread=state.thread,
+        begun=state.begun,
     )
 
 
 def _engine_state(
     program: Program,
-    stack: StackRecord,
-    tables: TablesRecord,
+    stacks: list[StackRecord],
+    tables: list[TablesRecord],
     images: list[engine.MemoryImage],
 ) -> EngineState:
+    tables_of = {record.thread: record.tables for record in tables}
+    if not stacks or tables_of.keys() != {stack.thread for stack in stacks}:
+        raise CannotResume("the snapshot does not hold the stack and the tables of each thread")
+    return EngineState(
+        memories=tuple(image.size for image in images),
+        threads=tuple(
+            _thread_state(program, stack, tables_of[stack.thread])
+            for stack in sorted(stacks, key=lambda stack: stack.thread)
+        ),
+    )
+
+
+def _thread_state(
+    program: Program, stack: StackRecord, tables: dict[str, list[int]]
+) -> ThreadState:
     if stack.frames_base != program.info.frames_base or stack.entry >= len(stack.entries):
         raise CannotResume("the snapshot's call stack is not one of this program's")
     pending = stack.pending
-    return EngineState(
+    return ThreadState(
         stack=stack.data,
         fp=stack.fp,
-        memories=tuple(image.size for image in images),
-        tables=tables.tables,
+        tables=tables,
         pending=None
         if pending is None
         else engine.PendingCall(
@@ -184,6 +202,8 @@ def _engine_state(
         ),
         entries=tuple(engine.Entry(e.export, tuple(e.args)) for e in stack.entries),
         entry=stack.entry,
+        thread=stack.thread,
+        begun=stack.begun,
     )
 
 

@@ -5,6 +5,7 @@ native.py    its C API, where wasmtime-py has no class or a slow one
 values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
+linear.py    memories as the engine has them, shared and not
 memory.py    guest memory for the host, and its way back from a snapshot
 changes.py   which pages of it changed since the last snapshot
 control.py   the words by which host and instrumented code talk
@@ -18,7 +19,8 @@ tables.py    tables as lists of function indices
 traps.py     traps in the user's words
 state.py     a stopped guest as plain data; events
 machine.py   store and instance: how entries run, stop and go on
-guest.py     the guest's thread and the supervisor's hold on it
+thread.py    a guest thread: a machine on an OS thread of its own
+guest.py     all threads of a guest, and the supervisor's hold on them
 """
 
 from wasnap.engine.cache import Cache
@@ -48,6 +50,7 @@ from wasnap.engine.state import (
     Finished,
     PendingCall,
     Stopped,
+    ThreadState,
     Trapped,
 )
 
@@ -75,6 +78,7 @@ __all__ = [
     "Program",
     "Stopped",
     "TableDefinition",
+    "ThreadState",
     "Trapped",
     "validate",
 ]

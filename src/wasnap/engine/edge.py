@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import wasmtime
 from wasmtime import _ffi as ffi
 
 from wasnap.engine import native, values
@@ -33,6 +34,13 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t, 
 _new_unchecked = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 6)(
     ("wasmtime_func_new_unchecked", ffi.dll)
 )
+
+_NUMBERS = {
+    I32: wasmtime.ValType.i32,
+    I64: wasmtime.ValType.i64,
+    F32: wasmtime.ValType.f32,
+    F64: wasmtime.ValType.f64,
+}
 
 Caught = Callable[[BaseException, HostFunction, int], int]
 
@@ -62,13 +70,22 @@ class Edge:
             if type_ not in values.FORMAT:
                 name = VALUE_TYPE_NAMES.get(type_, hex(type_))
                 raise UnsupportedModule(f"the import {label} passes a {name}")
-        make = _adaptor_maker(wanted.params, wanted.results)
+        return self._function(ffi.wasm_externtype_as_functype_const(entry.type), host)
+
+    def helper(self, host: HostFunction) -> Any:
+        """The engine's extern for a function of numbers that the transform calls."""
+        params, results = ([_NUMBERS[t]() for t in ts] for ts in (host.params, host.results))
+        type_ = wasmtime.FuncType(params, results)
+        return self._function(type_.ptr(), host)
+
+    def _function(self, type_: Any, host: HostFunction) -> Any:
+        make = _adaptor_maker(host.params, host.results)
         callback = _CALLBACK(make(self.call, host, self._caught))
         self._callbacks.append(callback)
         extern = ffi.wasmtime_extern_t(kind=native.KIND_FUNC)
         _new_unchecked(
             self._context,
-            ffi.wasm_externtype_as_functype_const(entry.type),
+            type_,
             ctypes.cast(callback, ctypes.c_void_p),
             None,
             None,

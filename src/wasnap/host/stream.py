@@ -24,6 +24,7 @@ import select
 import stat
 import struct
 import termios
+import threading
 
 import msgspec
 
@@ -81,6 +82,10 @@ def head(views: Views, n: int) -> list[memoryview]:
     return first
 
 
+_counting = threading.Lock()
+"""Guest threads write at the same time, and what they have written is part of the state."""
+
+
 class _Stream(Descriptor):
     """What the standard streams and devices have in common."""
 
@@ -121,7 +126,7 @@ class _Stream(Descriptor):
     def write(self, call: Call, views: Views) -> int:
         if not self.waits:
             n = os.writev(self.fileno, views)
-            self.written += n
+            self._count(n)
             return n
         return self._write_all(call, views)
 
@@ -133,7 +138,7 @@ class _Stream(Descriptor):
             while views:
                 n = self._write_some(call, views)
                 done += n
-                self.written += n
+                self._count(n)
                 views = skip(views, n)
         except Stop:
             raise Suspended({"written": done}) from None
@@ -141,6 +146,10 @@ class _Stream(Descriptor):
             if not done:
                 raise
         return done
+
+    def _count(self, n: int) -> None:
+        with _counting:
+            self.written += n
 
     def _write_some(self, call: Call, views: Views) -> int:
         nonblocking = self.fdflags & r.NONBLOCK
