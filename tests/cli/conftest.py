@@ -24,11 +24,15 @@ class Command:
 
     def __init__(self, directory: Path, cache: Path) -> None:
         self.directory = directory
+        self.runtime = directory.with_name(f"{directory.name}.run")
+        """Where sockets of running processes are."""
+        self.runtime.mkdir()
         self._started: list[subprocess.Popen[bytes]] = []
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(SOURCE),
             "WASNAP_CACHE_DIR": str(cache),
+            "XDG_RUNTIME_DIR": str(self.runtime),
         }
 
     def __call__(

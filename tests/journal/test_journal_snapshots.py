@@ -33,7 +33,6 @@ from wasnap.journal import (
     pack,
 )
 from wasnap.journal.image import decode_memory
-from wasnap.journal.index import Entry
 from wasnap.journal.layout import (
     EXTENT,
     MEMORY_HEAD,
@@ -43,6 +42,7 @@ from wasnap.journal.layout import (
     StoredExtent,
     pack_file_header,
 )
+from wasnap.journal.proof import Entry
 from wasnap.journal.records import BeginRecord
 from wasnap.journal.writer import Log, SnapshotWriter
 
@@ -232,14 +232,21 @@ def test_records_of_unknown_kinds(flags: int) -> None:
     storage = BytesStorage(pack_file_header(b"journal!"))
     log = Log(storage, b"journal!", 64, 0, sync=False)
     previous = 0
+    commits = {0: 0}
 
-    def committed(entry: Entry, position: int) -> None:
+    def committed(entry: Entry) -> None:
         nonlocal previous
-        previous = position
+        previous = entry.commit
+        commits[entry.info.id] = entry.commit
 
     for number, parent, unknown in [(1, None, False), (2, 1, True), (3, 2, False), (4, 1, False)]:
         begin = BeginRecord(
-            id=number, parent=parent, time_ns=0, trigger="timer", full=parent is None
+            id=number,
+            parent=parent,
+            base=parent,
+            base_commit=commits[parent or 0],
+            time_ns=0,
+            trigger="timer",
         )
         writer = SnapshotWriter(log, begin, previous, "test", committed)
         writer.memory(0, 4, PAGE_SIZE, [(number - 1, page(number))])

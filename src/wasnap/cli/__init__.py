@@ -11,7 +11,7 @@ guest's alone. The exit code is the guest's, or one of ``wasnap.errors``.
 from __future__ import annotations
 
 import os
-import signal
+import signal as signals  # there is a subcommand of that name
 import sys
 from types import FrameType
 from typing import NoReturn
@@ -26,6 +26,10 @@ from wasnap.version import VERSION
 _COMMANDS = {
     "run": "Run a program; resume it where its journal says.",
     "resume": "Go on with a process from its journal.",
+    "ps": "Show the processes that are running.",
+    "snapshot": "Have a running process take a snapshot.",
+    "signal": "Send a running process a signal.",
+    "stop": "Have a running process take a snapshot and end.",
     "journal": "Look at journals, and work on them.",
     "instrument": "Write the module that is really run.",
 }
@@ -46,6 +50,7 @@ def wasnap() -> None:
       wasnap run --journal job.journal job.wasm ARGS...     again, after a crash: goes on
       wasnap journal inspect job.journal                    what is in there?
       wasnap resume job.journal --at 3                      go on from snapshot 3
+      wasnap ps                                             what is running?
 
     The module is an ordinary .wasm file (WASI preview1). It needs no preparation.
     """
@@ -53,8 +58,8 @@ def wasnap() -> None:
 
 def main() -> NoReturn:
     """The command: runs a subcommand and leaves with its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # where no trigger has taken them over
-        signal.signal(number, _ended)
+    for number in (signals.SIGINT, signals.SIGTERM):  # where no trigger has taken them over
+        signals.signal(number, _ended)
     try:
         code = wasnap.main(prog_name="wasnap", standalone_mode=False)
     except click.exceptions.Exit as ended:

@@ -50,6 +50,12 @@ def snapshots(command: F) -> F:
             help="End after a snapshot, with exit code 0 (130 and 143 for sigint and sigterm).",
         ),
         click.option(
+            "--label",
+            default="",
+            metavar="NAME",
+            help="A name for the snapshots taken now: --at NAME is then the newest of them.",
+        ),
+        click.option(
             "--grace",
             type=float,
             metavar="SECONDS",

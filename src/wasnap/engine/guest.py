@@ -279,6 +279,8 @@ class Guest:
 
     def spawn(self, number: int, args: tuple[int, ...]) -> None:
         """See ``host.protocol.Call.spawn``."""
+        if number in self._threads:
+            raise FileExistsError(errno.EEXIST, f"there is a thread {number}")
         if len(self._threads) >= THREADS_MAX:
             raise OSError(errno.EAGAIN, "too many threads")
         try:

@@ -164,8 +164,10 @@ class Call(Protocol):
         this one is sure to live."""
 
     def spawn(self, thread: int, args: tuple[int, ...]) -> None:
-        """Start guest thread ``thread`` (a number no other has) in the export that the host
-        function's ``spawns`` names. Raises OSError (EAGAIN) where there cannot be one more.
+        """Start guest thread ``thread`` in the export that the host function's ``spawns`` names.
+
+        Raises FileExistsError if there is one of this number, OSError (EAGAIN) where there cannot
+        be one more.
 
         If a stop is asked for it begins when the process goes on.
         """

@@ -8,7 +8,8 @@ are shared with other processes, and setting O_NONBLOCK would be seen by all of 
 comes. *Writing* writes all of it, as a blocking write does. How many bytes went out already is
 the call's progress, so that none goes out twice. A pipe is opened a second time, non-blocking, for
 ourselves (through /proc); where this cannot be done we write, after each wait, at most PIPE_BUF
-bytes, which a writable pipe takes without blocking.
+bytes, which a writable pipe takes without blocking. Guest threads take turns at that: two of them
+may have seen that it is ready.
 
 A standard stream is saved by its role, and a resumed process uses its own. If that is a regular
 file and the same as before, it goes on where the snapshot was: input is not read twice, and output
@@ -89,7 +90,7 @@ _counting = threading.Lock()
 class _Stream(Descriptor):
     """What the standard streams and devices have in common."""
 
-    __slots__ = ("_writer", "mode", "waits", "written")
+    __slots__ = ("_turn", "_writer", "mode", "waits", "written")
 
     reading: tuple[str, ...] = (OUTSIDE,)
 
@@ -99,6 +100,7 @@ class _Stream(Descriptor):
         blocks = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode) or os.isatty(fileno)
         self.waits: bool = blocks
         self.written = 0  # bytes, by the guest, ever; also before a resume
+        self._turn = threading.Lock()
         self._writer: int | None = None
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:
             self._writer = _open_again(fileno)
@@ -118,10 +120,13 @@ class _Stream(Descriptor):
             return os.readv(self.fileno, views)
         while True:
             call.wait([self.fileno], [], None)
-            try:
-                return os.readv(self.fileno, views)
-            except BlockingIOError:  # another reader was faster, and it came to us non-blocking
-                continue
+            with self._turn:
+                if not _ready(self.fileno, select.POLLIN):  # another thread was faster
+                    continue
+                try:
+                    return os.readv(self.fileno, views)
+                except BlockingIOError:  # another reader was, and it came to us non-blocking
+                    continue
 
     def write(self, call: Call, views: Views) -> int:
         if not self.waits:
@@ -168,10 +173,13 @@ class _Stream(Descriptor):
             return os.writev(self.fileno, first)
         while True:
             call.wait([], [self.fileno], None)
-            try:
-                return os.writev(self.fileno, first)
-            except BlockingIOError:  # another writer was faster, and it came to us non-blocking
-                continue
+            with self._turn:
+                if not _ready(self.fileno, select.POLLOUT):  # another thread was faster
+                    continue
+                try:
+                    return os.writev(self.fileno, first)
+                except BlockingIOError:  # another writer was, and it came to us non-blocking
+                    continue
 
     def read_at(self, views: Views, offset: int) -> int:
         return os.preadv(self.fileno, views, offset)
@@ -318,6 +326,7 @@ def _open_again(fileno: int) -> int | None:
 
 
 def _ready(fileno: int, event: int) -> bool:
+    """Whether it can be done without waiting; also where it will fail."""
     poll = select.poll()
     poll.register(fileno, event)
     return bool(poll.poll(0))

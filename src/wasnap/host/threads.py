@@ -42,13 +42,16 @@ class Threads:
 
     def spawn(self, call: Call, start_arg: int) -> int:
         """Start a thread with this argument: its number, or a negative one: it cannot be had."""
-        with self._lock:
-            self._last = number = self._last % NUMBER_MAX + 1
-        try:
-            call.spawn(number, (number, start_arg))
-        except OSError:
-            return -_EAGAIN
-        return number
+        while True:
+            with self._lock:
+                self._last = number = self._last % NUMBER_MAX + 1
+            try:
+                call.spawn(number, (number, start_arg))
+            except FileExistsError:  # one that lives since 2**29 others
+                continue
+            except OSError:
+                return -_EAGAIN
+            return number
 
     def capture(self) -> ThreadsState:
         """All guest threads are stopped."""

@@ -24,6 +24,7 @@ PAGE_SIZE = 4096
 RECORD_IGNORABLE = 1
 MEMORY_IS64 = 1
 MEMORY_SHARED = 2
+MEMORY_CARRIED = 4
 
 
 class Kind(IntEnum):
@@ -33,6 +34,7 @@ class Kind(IntEnum):
     MODULE = 2
     BEGIN = 16
     COMMIT = 17
+    LABEL = 18
     MEMORY = 32
     STACK = 33
     TABLES = 34
@@ -100,6 +102,16 @@ class Commit(NamedTuple):
     previous: int
     records: int
     headers_crc: int
+    reserved: bytes
+
+
+LABEL = Struct("<QQ160s16s")
+
+
+class Label(NamedTuple):
+    id: int
+    commit: int
+    label: bytes
     reserved: bytes
 
 

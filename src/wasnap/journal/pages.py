@@ -143,6 +143,15 @@ class MemoryPages:
             if record.stale or record.pages_total != self._pages_total:
                 self._freshen(record)
 
+    def named(self) -> list[StoredExtent]:
+        """The extents of all its records."""
+        return [record.extent(at) for record in self._records for at in range(len(record))]
+
+    @property
+    def size(self) -> int:
+        """Of the memory, in pages."""
+        return self._pages_total
+
     def _chunks(self, first: int, content: memoryview | int) -> Iterator[tuple[int, memoryview]]:
         """The run, cut where blocks of places end; zeros only where they might matter."""
         n_pages = content if isinstance(content, int) else len(content) // PAGE_SIZE

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from wasnap.errors import JournalError
-from wasnap.journal.index import SnapshotInfo
 from wasnap.journal.journal import Journal
 from wasnap.journal.layout import Kind
+from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import HostRecord, StackRecord, TablesRecord, decode
 
 

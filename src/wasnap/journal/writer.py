@@ -16,12 +16,13 @@ from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
 from wasnap.journal.batches import Pages, Piece, batches, placed
+from wasnap.journal.carry import carried
 from wasnap.journal.checksum import crc32
-from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
     EXTENT,
+    MEMORY_CARRIED,
     MEMORY_HEAD,
     MEMORY_IS64,
     MEMORY_SHARED,
@@ -35,6 +36,7 @@ from wasnap.journal.layout import (
 )
 from wasnap.journal.pages import Changed, MemoryPages
 from wasnap.journal.places import Known
+from wasnap.journal.proof import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.records import BeginRecord, Record, encode
 from wasnap.journal.storage import Buffer, Storage, write_all
 
@@ -124,11 +126,12 @@ class SnapshotWriter:
         begin: BeginRecord,
         previous: int,
         name: str,
-        committed: Callable[[Entry, int], None],
+        committed: Callable[[Entry], None],
         find_known: Callable[[], Known] | None = None,
+        between: Sequence[Entry] = (),
     ) -> None:
-        """``committed`` is told the entry and the COMMIT's position; ``name``: the file, for
-        messages; ``find_known``: gives the parent's places, which become this snapshot's.
+        """``committed`` is told of the snapshot; ``name``: the file, for messages; ``find_known``:
+        gives the parent's places, which become this snapshot's; ``between``: see carry.py.
         """
         self._log = log
         self._begin = begin
@@ -137,6 +140,9 @@ class SnapshotWriter:
         self._committed = committed
         self._find_known = find_known
         self._known: Known | None = None
+        self._between = between
+        self._named: dict[int, list[StoredExtent]] = {}
+        self._sizes: dict[int, int] = {}
         self._headers: list[RecordHeader] = []
         self._pages = 0
         self._changed: dict[int, MemoryPages] = {}
@@ -172,18 +178,22 @@ class SnapshotWriter:
         """Writes pages of memory ``index``, straight from the given buffers; the extents written.
 
         ``pages``: sorted, disjoint (first page and what ``Pages`` says), in units of ``page_size``,
-        which must be 4096. In a full snapshot what is not named is zero, else as in the parent. The
+        which must be 4096. What is not named is as in the parent; zero if there is no base. The
         buffers must not change until this returns. ``level``: of compression; None: none.
         ValueError if ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
         """
         assert self._open and page_size == PAGE_SIZE
         flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
         written: list[StoredExtent] = []
-        for batch in batches(pages, pages_total, skip_zeros=self._begin.full, level=level):
+        skip_zeros = self._begin.base is None
+        for batch in batches(pages, pages_total, skip_zeros=skip_zeros, level=level):
             try:
                 written += self._memory_record(index, pages_total, flags, batch)
             except OSError as error:
                 raise self._failed(error) from error
+        if self._between:
+            self._named.setdefault(index, []).extend(written)
+            self._sizes[index] = pages_total
         return written
 
     def changed(
@@ -213,7 +223,7 @@ class SnapshotWriter:
                     known = self._known.places(index)
                 flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
                 memory = self._changed[index] = MemoryPages(
-                    index, flags, self._log.storage, self, known, full=self._begin.full
+                    index, flags, self._log.storage, self, known, full=self._begin.base is None
                 )
             memory.write(pages, pages_total)
         except OSError as error:
@@ -226,6 +236,8 @@ class SnapshotWriter:
         try:
             for memory in self._changed.values():
                 memory.finish()
+            if self._between:
+                self._carry()
             payload = COMMIT.pack(
                 begin.id,
                 begin.parent or 0,
@@ -249,13 +261,14 @@ class SnapshotWriter:
             trigger=begin.trigger,
             size=log.end - self._headers[0].position,
             label=begin.label,
-            full=begin.full,
+            base=begin.base,
+            depth=begin.depth,
             pages=self._pages + sum(memory.data_pages for memory in self._changed.values()),
         )
-        self._committed(Entry(info, self._headers, "", ""), header.position)
+        self._committed(Entry(info, self._headers, header.position, begin.base_commit))
         if self._known is not None:
             placed = {index: memory.placed for index, memory in self._changed.items()}
-            self._known.update(begin.id, placed, full=begin.full)
+            self._known.update(begin.id, placed, full=begin.base is None)
         return begin.id
 
     def abort(self) -> None:
@@ -297,6 +310,16 @@ class SnapshotWriter:
 
     def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
         self._headers.append(self._log.append(kind, payload, checked=checked))
+
+    def _carry(self) -> None:
+        """Names what changed between the base and the parent. OSError."""
+        named = self._named | {index: memory.named() for index, memory in self._changed.items()}
+        sizes = self._sizes | {index: memory.size for index, memory in self._changed.items()}
+        for index, (head, extents) in carried(self._log.storage, self._between, named).items():
+            pages_total = sizes.get(index, head.pages_total)
+            pages = ((extent.first_page, extent) for extent in extents)
+            for batch in batches(pages, pages_total, skip_zeros=False):
+                self._memory_record(index, pages_total, head.flags | MEMORY_CARRIED, batch)
 
     def _memory_record(
         self, index: int, pages_total: int, flags: int, batch: list[Piece]

@@ -16,10 +16,10 @@ NANOSECONDS = 1_000_000_000
 
 
 class First:
-    """``occasion``: stdin, listen or nondeterministic. ``interval``: seconds; None: once only."""
+    """``name``: stdin, listen or nondeterministic. ``interval``: seconds; None: once only."""
 
-    def __init__(self, occasion: str, interval: float | None = None) -> None:
-        self.occasion = occasion
+    def __init__(self, name: str, interval: float | None = None) -> None:
+        self.name = name
         self.interval = interval
         self._next = 0.0
 
@@ -30,10 +30,10 @@ class First:
             if time.monotonic() < self._next:
                 return False
             self._next = time.monotonic() + (self.interval or 0)
-            around.submit(Request(self.occasion))
+            around.submit(Request(self.name))
             return True
 
-        around.occasions.watch(self.occasion, wish, once=self.interval is None)
+        around.occasions.watch(self.name, wish, once=self.interval is None)
 
     def disarm(self) -> None:
         """Nothing: the guest is over."""
@@ -46,6 +46,7 @@ class Idle:
     """
 
     def __init__(self, seconds: float) -> None:
+        self.name = IDLE
         self.seconds = seconds
         self._activity = -1
 

@@ -91,7 +91,12 @@ class Around:
 
 
 class Trigger(Protocol):
-    """Something that submits requests between ``arm`` and ``disarm``, both called by one thread."""
+    """Something that submits requests between ``arm`` and ``disarm``, both called by one thread.
+
+    ``name``: as users give it.
+    """
+
+    name: str
 
     def arm(self, around: Around) -> None: ...
     def disarm(self) -> None: ...

@@ -83,6 +83,11 @@ class Signal:
         if self._deadline is not None:
             self._deadline.cancel()
 
+    @property
+    def armed(self) -> bool:
+        """Whether ``ask`` may be called."""
+        return self._around is not None
+
     def ask(self) -> Request:
         """Do as if the signal had come; from any thread. What waits already is not doubled."""
         assert self._around is not None, "asked of an armed trigger"

@@ -15,6 +15,7 @@ class Timer:
     """``seconds`` between the end of one snapshot and the request for the next."""
 
     def __init__(self, seconds: float) -> None:
+        self.name = "timer"
         self.seconds = seconds
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

@@ -10,6 +10,7 @@ from wasnap.cli.lazy import Lazy
 
 _COMMANDS = {
     "inspect": "Show what a journal holds, or one of its snapshots.",
+    "label": "Give a snapshot a name.",
 }
 
 
@@ -20,4 +21,5 @@ def journal() -> None:
     \b
       wasnap journal inspect job.journal                    its snapshots, any damage
       wasnap journal inspect job.journal --at 3             one of them: call stack, memory, files
+      wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
     """

@@ -46,6 +46,12 @@ class Path:
             raise NotCapable
         return directory
 
+    @staticmethod
+    def _follows(lookupflags: int) -> bool:
+        if lookupflags & ~_FOLLOW:
+            raise invalid("lookupflags")
+        return bool(lookupflags)
+
     def path_open(
         self,
         call: Call,
@@ -83,7 +89,7 @@ class Path:
         name = read_path(call.memory, path, path_len)
         call.memory.u32(opened_fd)  # a bad pointer must not leave an open file behind
         want = Want(
-            follow=bool(dirflags & _FOLLOW),
+            follow=self._follows(dirflags),
             create=create,
             directory=must_be_directory,
             exclusive=bool(oflags & spec.OFLAGS_EXCL),
@@ -103,7 +109,7 @@ class Path:
         """
         directory = self._directory(fd, r.PATH_FILESTAT_GET)
         name = read_path(call.memory, path, path_len)
-        status = directory.stat_at(name, follow=bool(flags & _FOLLOW))
+        status = directory.stat_at(name, follow=self._follows(flags))
         call.memory.write(buf, self._filestat(status))
 
     def path_filestat_set_times(
@@ -121,7 +127,7 @@ class Path:
         directory = self._directory(fd, r.PATH_FILESTAT_SET_TIMES)
         name = read_path(call.memory, path, path_len)
         access, modification = times(self._host.clock, atim, mtim, fst_flags)
-        directory.set_times_at(name, access, modification, follow=bool(flags & _FOLLOW))
+        directory.set_times_at(name, access, modification, follow=self._follows(flags))
 
     def path_create_directory(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
         """Create a directory. Like mkdirat. EXIST."""
@@ -171,7 +177,7 @@ class Path:
         """
         source = self._directory(old_fd, r.PATH_LINK_SOURCE)
         target = self._directory(new_fd, r.PATH_LINK_TARGET)
-        if old_flags & _FOLLOW:
+        if self._follows(old_flags):
             raise invalid("SYMLINK_FOLLOW")
         old = read_path(call.memory, old_path, old_path_len)
         source.link(old, target, read_path(call.memory, new_path, new_path_len))
