@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -63,7 +64,9 @@ class Wake:
 
 
 class Company(Protocol):
-    """The guest's threads, as one of them sees them."""
+    """The guest's threads, as one of them sees them. ``host_lock``: for ``HostFunction.alone``."""
+
+    host_lock: threading.Lock
 
     def spawn(self, thread: int, args: tuple[int, ...]) -> None:
         """See ``host.protocol.Call.spawn``."""
@@ -89,6 +92,8 @@ class GuestCall:
         self.activity = 0
         """Grows whenever the guest runs, or something it waited for has come."""
         self.waiting = False
+        self.lock: threading.Lock | None = None
+        """Held by the host function that runs; given back while it waits."""
         self._wake = wake
         self._company = company
         self._audience: Audience | None = None
@@ -171,7 +176,13 @@ class GuestCall:
                 return [], []
             until = min((t for t in (deadline, idle) if t is not None), default=None)
             left = None if until is None else until - now
-            _ppoll(polled, count, 0 if self.stopping() else left)
+            if self.lock is not None:
+                self.lock.release()
+            try:
+                _ppoll(polled, count, 0 if self.stopping() else left)
+            finally:
+                if self.lock is not None:
+                    self.lock.acquire()
             ready = {p.fd: p.revents for p in polled if p.revents}
             woken = interruptible and ready.pop(self._wake.reader, 0)
             if ready:

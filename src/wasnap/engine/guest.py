@@ -87,6 +87,7 @@ class Guest:
         self._phase = Phase.NEW
         self._stopping = False
         self._lock = threading.RLock()  # a signal handler may stop while its own thread holds it
+        self.host_lock = threading.Lock()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._audience: Audience | None = None
         self._countdown = 0

@@ -2,12 +2,20 @@
 
 A shared memory belongs to no store. ``Shared.new`` makes one; an instance that defines one itself
 gives it away by its export. Either is ours to free, and is kept alive by every instance that has it.
+
+Each time an instance imports one, the engine puts a further instance into the store, which owns the
+memory there. When an access outside of it traps, the engine looks for the owner, and ends the whole
+process (an assertion) if it finds two. So only the guest's own instance imports a shared memory;
+those of continuations get it as a memory of this store, by a handle that the C API does not give:
+``handle`` makes it from the numbers of the instance and the memory, which are as in the pinned
+engine, and looks whether the memory behind it is the one that is meant.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Protocol
+from struct import Struct
+from typing import Any, Final, Protocol
 
 import wasmtime
 from wasmtime import _ffi as ffi
@@ -15,6 +23,8 @@ from wasmtime import _ffi as ffi
 from wasnap.engine import config, native
 
 KIND_SHARED = int(ffi.WASMTIME_EXTERN_SHAREDMEMORY.value)
+_HANDLE: Final = Struct("<QI4xI")
+"""wasmtime_memory_t: store, number of the instance in it, number of the memory that it defines."""
 
 
 class Linear(Protocol):
@@ -91,6 +101,21 @@ class Shared:
     def free(self) -> None:
         """Give our reference back."""
         ffi.wasmtime_extern_delete(ctypes.byref(self.extern))
+
+
+def handle(context: native.Context, instance: Any, memory: int, address: int) -> native.Extern:
+    """The memory that an instance (a wasmtime_instance_t) of this store defines as its ``memory``-th.
+
+    If negative: the shared memory that it imports as the last but ``-memory - 1``. ``address``:
+    where it lies. Raises RuntimeError if it is not that: an engine laid out in another way.
+    """
+    number = getattr(instance, "__private")
+    owner, defined = (number, memory) if memory >= 0 else (number + memory, 0)
+    extern: Any = ffi.wasmtime_extern_t(native.KIND_MEMORY)
+    _HANDLE.pack_into(extern, ffi.wasmtime_extern_t.of.offset, instance.store_id, owner, defined)
+    if Own(context, extern).address() != address:
+        raise RuntimeError("a shared memory was not found in its store: is this the pinned engine?")
+    return extern
 
 
 def linear(context: native.Context, extern: native.Extern) -> Linear:

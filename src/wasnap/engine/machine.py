@@ -23,7 +23,7 @@ from wasnap.engine.code import Program
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
 from wasnap.engine.imports import Imports, Provide
-from wasnap.engine.linear import linear
+from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
@@ -53,7 +53,7 @@ from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
 _MEMORY = "wasnap.m"
-"""Prefix of the exported memories, of which each export may be a reference of its own."""
+"""Prefix of the exported memories, which are exported once."""
 
 
 class Callee(NamedTuple):
@@ -89,7 +89,9 @@ class Machine:
         self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
         self._context = self._store._context()
         self.call = GuestCall(wake, thread, company)
-        self._edge = Edge(self._context, self.call)
+        self._edge = Edge(
+            self._context, self.call, company.host_lock if shared and company else None
+        )
         info = program.info
         # Answers write into memory 0 and have 32-bit addresses.
         direct = bool(info.memories) and not info.memories[0].is64 and not info.memories[0].shared
@@ -115,6 +117,7 @@ class Machine:
         self.memories = tuple(
             self._shared.get(i) or self._memory(f"wasnap.m{i}") for i in range(len(info.memories))
         )
+        self._memory_links = [self._memory_link(i) for i in range(len(self.memories))]
         self._link_helpers(provide)
         if direct:
             self._shortcuts.connect(self._hot("wasnap.m0"))
@@ -135,6 +138,17 @@ class Machine:
     def _memory(self, name: str) -> GuestMemory:
         extern = native.export(self._context, self._instance, name)
         return GuestMemory(linear(self._context, extern))
+
+    def _memory_link(self, i: int) -> native.Extern:
+        """What continuations import as memory ``i``."""
+        memories = self._program.info.memories
+        if not memories[i].shared:
+            return self.memories[i].extern
+        if memories[i].imported:
+            place = -sum(m.shared and m.imported for m in memories[i:])
+        else:
+            place = i - sum(m.imported for m in memories)
+        return handle(self._context, self._instance, place, self.memories[i].address)
 
     def _link_helpers(self, provide: Provide) -> None:
         """Fill the table of what the transform's own functions call."""
@@ -166,7 +180,7 @@ class Machine:
 
     def _hot(self, name: str) -> native.Extern:
         if name.startswith(_MEMORY) and name[len(_MEMORY) :].isdigit():
-            return self.memories[int(name[len(_MEMORY) :])].extern
+            return self._memory_links[int(name[len(_MEMORY) :])]
         extern = native.export(self._context, self._instance, name)
         assert extern is not None, f"the instrumented module exports {name}"
         return extern

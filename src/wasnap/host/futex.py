@@ -66,11 +66,14 @@ class Futexes:
         """By (module, name)."""
         place = _I32 + _I64
         found = (
-            HostFunction(MODULE, "notify", place + _I32, _I32, self.notify),
-            HostFunction(MODULE, "wait32", place + _I32 + _I64, _I32, self.wait32),
-            HostFunction(MODULE, "wait64", place + _I64 + _I64, _I32, self.wait64),
+            ("notify", place + _I32, self.notify),
+            ("wait32", place + _I32 + _I64, self.wait32),
+            ("wait64", place + _I64 + _I64, self.wait64),
         )
-        return {(MODULE, function.name): function for function in found}
+        return {
+            (MODULE, name): HostFunction(MODULE, name, params, _I32, call, alone=False)
+            for name, params, call in found
+        }
 
     def wait32(self, call: Call, memory: int, address: int, expected: int, timeout: int) -> int:
         """``memory.atomic.wait32``; ``timeout``: ns, negative (as a signed number) for ever."""

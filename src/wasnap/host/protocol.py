@@ -19,6 +19,8 @@ Invariants:
   already written to guest memory or to the world must not be done again when the call is completed.
 - A ``Stop`` that a host function lets pass counts as ``Suspended`` with the progress the call had
   when it began (``{}`` for a new call): the whole call is done again later.
+- Guest threads run at the same time, host functions do not (``HostFunction.alone``). After a wait
+  the world may be another one: a descriptor closed, what was there to read read by another thread.
 - A call that never waits is never suspended: the guest stops at its next safepoint instead.
 - A host function says what it is ``about_to`` do before it does anything, so that a trigger can have
   a snapshot first: the call is then suspended, and done after it.
@@ -216,5 +218,8 @@ class HostFunction(NamedTuple):
     results: bytes
     call: Callable[..., Result]
     shortcut: Shortcut | None = None
+    alone: bool = True
+    """Does not run while another such function does, of any thread of the process; while it waits
+    (``Call.wait``, ``Call.park``) others may run."""
     spawns: str | None = None
     """The export in which the threads begin that this function starts."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from typing import Protocol
 
 import msgspec
@@ -51,16 +50,13 @@ class SeededRandom:
     def __init__(self, seed: bytes, counter: int = 0) -> None:
         self._seed = seed
         self._counter = counter
-        self._lock = threading.Lock()
 
     def fill(self, view: memoryview) -> None:
         for i in range(0, len(view), _CHUNK):
             part = view[i : i + _CHUNK]
-            with self._lock:
-                counter = self._counter
-                self._counter += 1
-            shake = hashlib.shake_128(self._seed + counter.to_bytes(8, "little"))
+            shake = hashlib.shake_128(self._seed + self._counter.to_bytes(8, "little"))
             part[:] = shake.digest(len(part))
+            self._counter += 1
 
     def capture(self) -> RandomState:
         return RandomState(self._seed, self._counter)

@@ -8,8 +8,8 @@ are shared with other processes, and setting O_NONBLOCK would be seen by all of 
 comes. *Writing* writes all of it, as a blocking write does. How many bytes went out already is
 the call's progress, so that none goes out twice. A pipe is opened a second time, non-blocking, for
 ourselves (through /proc); where this cannot be done we write, after each wait, at most PIPE_BUF
-bytes, which a writable pipe takes without blocking. Guest threads take turns at that: two of them
-may have seen that it is ready.
+bytes, which a writable pipe takes without blocking. Two guest threads may have waited for the same
+thing, so each looks again before it reads or writes, which it then does alone (``protocol.py``).
 
 A standard stream is saved by its role, and a resumed process uses its own. If that is a regular
 file and the same as before, it goes on where the snapshot was: input is not read twice, and output
@@ -25,7 +25,6 @@ import select
 import stat
 import struct
 import termios
-import threading
 
 import msgspec
 
@@ -83,14 +82,10 @@ def head(views: Views, n: int) -> list[memoryview]:
     return first
 
 
-_counting = threading.Lock()
-"""Guest threads write at the same time, and what they have written is part of the state."""
-
-
 class _Stream(Descriptor):
     """What the standard streams and devices have in common."""
 
-    __slots__ = ("_turn", "_writer", "mode", "waits", "written")
+    __slots__ = ("_writer", "mode", "waits", "written")
 
     reading: tuple[str, ...] = (OUTSIDE,)
 
@@ -100,7 +95,6 @@ class _Stream(Descriptor):
         blocks = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode) or os.isatty(fileno)
         self.waits: bool = blocks
         self.written = 0  # bytes, by the guest, ever; also before a resume
-        self._turn = threading.Lock()
         self._writer: int | None = None
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:
             self._writer = _open_again(fileno)
@@ -120,18 +114,17 @@ class _Stream(Descriptor):
             return os.readv(self.fileno, views)
         while True:
             call.wait([self.fileno], [], None)
-            with self._turn:
-                if not _ready(self.fileno, select.POLLIN):  # another thread was faster
-                    continue
-                try:
-                    return os.readv(self.fileno, views)
-                except BlockingIOError:  # another reader was, and it came to us non-blocking
-                    continue
+            if not _ready(self.fileno, select.POLLIN):  # another thread was faster
+                continue
+            try:
+                return os.readv(self.fileno, views)
+            except BlockingIOError:  # another reader was faster, and it came to us non-blocking
+                continue
 
     def write(self, call: Call, views: Views) -> int:
         if not self.waits:
             n = os.writev(self.fileno, views)
-            self._count(n)
+            self.written += n
             return n
         return self._write_all(call, views)
 
@@ -143,7 +136,7 @@ class _Stream(Descriptor):
             while views:
                 n = self._write_some(call, views)
                 done += n
-                self._count(n)
+                self.written += n
                 views = skip(views, n)
         except Stop:
             raise Suspended({"written": done}) from None
@@ -151,10 +144,6 @@ class _Stream(Descriptor):
             if not done:
                 raise
         return done
-
-    def _count(self, n: int) -> None:
-        with _counting:
-            self.written += n
 
     def _write_some(self, call: Call, views: Views) -> int:
         nonblocking = self.fdflags & r.NONBLOCK
@@ -166,6 +155,8 @@ class _Stream(Descriptor):
                     if nonblocking:
                         raise
                     call.wait([], [self._writer], None)
+                    if self._writer is None:
+                        raise os_error(errno.EBADF) from None  # another thread closed it
         first = head(views, select.PIPE_BUF)
         if nonblocking:
             if not _ready(self.fileno, select.POLLOUT):
@@ -173,13 +164,12 @@ class _Stream(Descriptor):
             return os.writev(self.fileno, first)
         while True:
             call.wait([], [self.fileno], None)
-            with self._turn:
-                if not _ready(self.fileno, select.POLLOUT):  # another thread was faster
-                    continue
-                try:
-                    return os.writev(self.fileno, first)
-                except BlockingIOError:  # another writer was, and it came to us non-blocking
-                    continue
+            if not _ready(self.fileno, select.POLLOUT):  # another thread was faster
+                continue
+            try:
+                return os.writev(self.fileno, first)
+            except BlockingIOError:  # another writer was faster, and it came to us non-blocking
+                continue
 
     def read_at(self, views: Views, offset: int) -> int:
         return os.preadv(self.fileno, views, offset)
@@ -327,6 +317,8 @@ def _open_again(fileno: int) -> int | None:
 
 def _ready(fileno: int, event: int) -> bool:
     """Whether it can be done without waiting; also where it will fail."""
+    if fileno < 0:  # another thread closed it
+        return True
     poll = select.poll()
     poll.register(fileno, event)
     return bool(poll.poll(0))

@@ -37,8 +37,9 @@ class Threads:
 
     def functions(self) -> dict[tuple[str, str], HostFunction]:
         """By (module, name)."""
-        spawn = HostFunction(MODULE, "thread-spawn", _I32, _I32, self.spawn, spawns=ENTRY)
-        return {(MODULE, "thread-spawn"): spawn}
+        name = "thread-spawn"
+        spawn = HostFunction(MODULE, name, _I32, _I32, self.spawn, alone=False, spawns=ENTRY)
+        return {(MODULE, name): spawn}
 
     def spawn(self, call: Call, start_arg: int) -> int:
         """Start a thread with this argument: its number, or a negative one: it cannot be had."""
