@@ -18,6 +18,8 @@ from wasnap.engine import BufferExtent, Exited, Finished, Guest, MemoryImage, Pr
 from wasnap.harness import Job, chain, differential
 from wasnap.harness.differential import undisturbed
 from wasnap.host import Host, HostConfig
+from wasnap.host.protocol import Call, HostFunction, Result
+from wasnap.instrument import abi
 
 POINTS = int(os.environ.get("WASNAP_POINTS", "300"))
 SEEDS = int(os.environ.get("WASNAP_SEEDS", "1"))
@@ -35,6 +37,30 @@ def job(kind: str, long: bool) -> Job:
 def test_differential(kind: str, tmp_path: Path) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
         differential(lambda _: job(kind, True), tmp_path, seed=seed, system_clock=kind == "sleep")
+
+
+def test_a_lock_that_nobody_holds_costs_no_host_call() -> None:
+    """One thread takes a mutex a thousand times."""
+    program = Program.load(threads.zig().read_bytes())
+    host = Host(HostConfig(args=("guests", "count", "8000", "1"), stdin=None, stdout=None))
+    asked: Counter[str] = Counter()
+
+    def provide(module: str, name: str) -> HostFunction | None:
+        function = host.function(module, name)
+        if function is None or module != abi.HOST:
+            return function
+
+        def call(call: Call, *args: int) -> Result:
+            asked[name] += 1
+            return function.call(call, *args)
+
+        return function._replace(call=call)
+
+    with Guest(program, provide) as guest:
+        guest.start()
+        assert guest.wait(60) in (Exited(0), Finished(()))
+    host.close()
+    assert sum(asked.values()) < 20  # of starting and joining it
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "park"])

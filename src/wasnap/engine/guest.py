@@ -40,9 +40,9 @@ import wasmtime
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
 from wasnap.engine.imports import Provide
-from wasnap.engine.linear import Shared
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.sharing import check_threads, shared_memories
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
     EngineState,
@@ -53,9 +53,9 @@ from wasnap.engine.state import (
     ThreadState,
 )
 from wasnap.engine.thread import GuestThread, Step
-from wasnap.errors import CannotResume, UnsupportedModule, WasnapError
+from wasnap.errors import CannotResume, WasnapError
 from wasnap.host.protocol import Audience
-from wasnap.wasm.types import I32, FuncType
+from wasnap.wasm.types import FuncType
 
 THREADS_MAX = 1024
 """Guest threads at one time."""
@@ -92,11 +92,11 @@ class Guest:
         self._audience: Audience | None = None
         self._countdown = 0
         self._past_activity = 0
-        self._shared = _shared_memories(program)
+        self._shared = shared_memories(program)
         self._threads: dict[int, GuestThread] = {}
         try:
             self._main = self._threads[0] = self._new_thread(0)
-            _check_threads(program, self._main.machine)
+            check_threads(program, self._main.machine)
         except BaseException:
             self._free_all()
             raise
@@ -386,39 +386,6 @@ class Guest:
             thread.free()
         for memory in self._shared.values():
             memory.close()
-
-
-def _shared_memories(program: Program) -> dict[int, GuestMemory]:
-    """The shared memories that the module imports, made as it wants them."""
-    found: dict[int, GuestMemory] = {}
-    for i, memory in enumerate(program.info.memories):
-        if memory.shared and memory.imported:
-            assert memory.maximum is not None, "validation asks for one"
-            try:
-                shared = Shared.new(memory.minimum, memory.maximum, is64=memory.is64)
-            except wasmtime.WasmtimeError as error:
-                raise UnsupportedModule(f"the shared memory cannot be had: {error}") from None
-            found[i] = GuestMemory(shared)
-    return found
-
-
-def _check_threads(program: Program, machine: Machine) -> None:
-    """Raise UnsupportedModule if it starts threads that could not be run or saved."""
-    if machine.spawns is None:
-        return
-    info = program.info
-    if not info.memories or not all(m.shared and m.imported for m in info.memories):
-        raise UnsupportedModule(
-            "the module starts threads, which need an imported shared memory and no other",
-            "link it with --shared-memory --import-memory",
-        )
-    if machine.signature(machine.spawns) != FuncType(bytes((I32, I32)), b""):
-        raise UnsupportedModule(f"{machine.spawns} does not take two i32")
-    if info.guarded:
-        raise UnsupportedModule(
-            "the module starts threads and keeps an externref across calls: "
-            "a thread that cannot be stopped would stop the others for ever"
-        )
 
 
 @atexit.register
