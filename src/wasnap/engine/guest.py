@@ -39,9 +39,10 @@ import wasmtime
 
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
+from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
-from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.memory import GuestMemory
 from wasnap.engine.sharing import check_threads, shared_memories
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
