@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.journal import Durability
 
 
 @click.command()
@@ -20,6 +24,7 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
     grace: float | None,
     dirs: tuple[str, ...],
@@ -45,6 +50,7 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         label=label,
         grace=grace,
         control=True,

@@ -22,6 +22,7 @@ tables.py    tables as lists of function indices
 traps.py     traps in the user's words
 state.py     a stopped guest as plain data; events
 machine.py   store and instance: how entries run, stop and go on
+doctor.py    what this machine has of what we can use
 guest.py     the guest's thread and the supervisor's hold on it
 """
 
