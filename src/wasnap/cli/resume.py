@@ -27,6 +27,7 @@ def resume(
     stop_after_snapshot: bool,
     durability: Durability,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
     listen: tuple[str, ...],
@@ -56,6 +57,7 @@ def resume(
         durability=durability,
         listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )
