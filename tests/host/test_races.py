@@ -58,7 +58,7 @@ def victim(kind: str, tmp_path: Path, make_guest: MakeGuest) -> Guest:
 
 def outside(tmp_path: Path) -> dict[str, tuple[int, ...]]:
     """All that must stay: names, sizes, numbers of links, and when anything was changed."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in (tmp_path / "outside", *sorted((tmp_path / "outside").rglob("*"))):
         s = path.lstat()
         found[str(path)] = (s.st_ino, s.st_nlink, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
