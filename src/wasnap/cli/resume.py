@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.journal import Durability
 
 
 @click.command()
@@ -21,6 +25,7 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
     after_snapshot: str | None,
     grace: float | None,
@@ -49,6 +54,7 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         listen=listen,
         label=label,
         after_snapshot=after_snapshot,
