@@ -29,7 +29,6 @@ from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
 from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
-from wasnap.host.signals import pause
 from wasnap.journal import check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
@@ -242,6 +241,7 @@ class Process:
             assert journal is not None
             restore(world, journal, resumed)
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
+            world.host.paint()
         self._world = world
         if resumed is not None:
             self._proceed(world)
@@ -258,7 +258,7 @@ class Process:
             self._count(world)
             match event:
                 case Stopped():
-                    code = self._stopped()
+                    code = self._stopped(world)
                     if code is not None:
                         return code
                     self._proceed(world)
@@ -277,7 +277,7 @@ class Process:
         if wanted or self._stop_code is not None:
             world.guest.stop()
 
-    def _stopped(self) -> int | None:
+    def _stopped(self, world: World) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
@@ -287,9 +287,10 @@ class Process:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
         if then.end is not None:
+            world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         elif then.pause:
-            pause()
+            world.host.pause()
         return then.end
 
     def _proceed(self, world: World) -> None:
@@ -437,6 +438,8 @@ def resume(
 
 def _close(world: World) -> None:
     """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
-    if world.guest.close(_CLOSE_SECONDS):
+    ended = world.guest.close(_CLOSE_SECONDS)
+    world.host.leave()
+    if ended:
         world.host.close()
     world.close()
