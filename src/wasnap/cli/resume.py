@@ -22,6 +22,7 @@ def resume(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
     listen: tuple[str, ...],
@@ -50,6 +51,7 @@ def resume(
         stop_after_snapshot=stop_after_snapshot,
         listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )

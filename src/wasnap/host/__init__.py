@@ -11,9 +11,12 @@ Map of the room::
     beneath.py                          paths that cannot leave one
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    terminal.py  picture.py             what the terminal showed, and its emulator
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
+    threads.py      guest threads: wasi.thread-spawn
+    futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
     signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has

@@ -26,6 +26,7 @@ import re
 import select
 import signal
 import termios
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ class Terminal:
         self._flow = b""
         self._picture: Picture | None = None
         self._left = False
+        self._lock = threading.RLock()
 
     @classmethod
     def of(cls, filenos: list[int]) -> Terminal | None:
@@ -98,10 +100,11 @@ class Terminal:
 
     def wrote(self, data: bytes) -> None:
         """The guest has written this."""
-        self._log.append(data)
-        self._logged += len(data)
-        if self._logged > LOG_MAX:
-            self._fold()
+        with self._lock:
+            self._log.append(data)
+            self._logged += len(data)
+            if self._logged > LOG_MAX:
+                self._fold()
 
     def took(self, data: bytes) -> None:
         """The guest has read this: the terminal had shown it when it was typed, if it does."""
@@ -193,7 +196,8 @@ class Terminal:
         modes: list[str] = []
         try:
             modes = self._modes()
-            self._fold()
+            with self._lock:
+                self._fold()
             if self._picture is not None:
                 self._write(self._picture.undoing())
             elif _active(self._flow) or b"\x1b" in self._flow[-32:]:

@@ -15,12 +15,14 @@ import msgspec
 
 from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
+from . import futex
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
+from .futex import Futexes, WaiterState
 from .mapped import Root
 from .occasions import Occasions
 from .protocol import HostFunction
@@ -30,6 +32,7 @@ from .signals import pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
 from .terminal import Terminal, TerminalState
+from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
 from .tree.root import TreeRoot
@@ -70,6 +73,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``terminal``: what it showed; None: there has never been one.
@@ -85,6 +89,8 @@ class HostState(msgspec.Struct, frozen=True):
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
     terminal: TerminalState | None = None
+    threads: ThreadsState = ThreadsState()
+    futexes: list[WaiterState] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -121,6 +127,8 @@ class Host:
         self.arena = Arena()
         self.occasions = Occasions()
         self.explicit = Explicit()
+        self.threads = Threads()
+        self.futexes = Futexes(lambda: self.clock)
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -208,10 +216,14 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self) | self.explicit.functions()
+            self._functions = wasip1.functions(self)
+            for provider in (self.explicit, self.threads, self.futexes):
+                self._functions |= provider.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
+        if module == futex.MODULE:  # ours, and not for guests
+            found = None
         if module not in wasip1.MODULES:
             return found or unknown(module, name, type, self._unknown_imports)
         if found is None or (found.params, found.results) != type:
@@ -231,6 +243,8 @@ class Host:
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
+            threads=self.threads.capture(),
+            futexes=self.futexes.capture(),
         )
 
     def restore(self, state: HostState, arena: Arena | None = None) -> None:
@@ -267,6 +281,8 @@ class Host:
             stream.show(self._terminal)
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
+        self.threads.restore(state.threads)
+        self.futexes.restore(state.futexes)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)
