@@ -55,6 +55,16 @@ class User:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
 
+    def raw(self) -> None:
+        """stty -icanon -echo"""
+        raw = termios.tcgetattr(self._theirs)
+        raw[3] &= ~(termios.ICANON | termios.ECHO)
+        termios.tcsetattr(self._theirs, termios.TCSANOW, raw)
+
+    def cooked(self) -> None:
+        """As it was at first."""
+        termios.tcsetattr(self._theirs, termios.TCSANOW, self.modes)
+
     def type(self, text: bytes) -> None:
         os.write(self.ours, text)
 
@@ -239,16 +249,14 @@ def stopped(user: User) -> bool:
 def test_modes(user: User, tmp_path: Path) -> None:
     """Saved on a raw terminal, it goes on on one; the user gets his own back."""
     (tmp_path / "m.wasm").write_bytes(session())
-    raw = termios.tcgetattr(user._theirs)
-    raw[3] &= ~(termios.ICANON | termios.ECHO)
-    termios.tcsetattr(user._theirs, termios.TCSANOW, raw)
+    user.raw()
     user.run("run", "--quiet", "--journal", "j", "m.wasm")
     user.sees(b"ready")
     user.type(b"k")
     user.sees(b"you said k")
     user.signal(signal.SIGINT)
     assert user.ended() == 130
-    termios.tcsetattr(user._theirs, termios.TCSANOW, user.modes)
+    user.cooked()
     since = len(user.seen)
     user.run("resume", "--quiet", "j")
     user.until(lambda: b"you said k" in user.seen[since:])

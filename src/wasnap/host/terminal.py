@@ -115,8 +115,7 @@ class Terminal:
         data = b"".join(self._log)
         self._log.clear()
         self._logged = 0
-        flags = termios.OPOST | termios.ONLCR
-        if self._attributes()[_OFLAG] & flags == flags:
+        if self._translates():
             data = data.replace(b"\n", b"\r\n")
         if self._picture is None:
             flow = self._flow + data
@@ -217,6 +216,11 @@ class Terminal:
         else:
             self.paint(modes)
 
+    def _translates(self) -> bool:
+        """Whether a newline that is written becomes a return and a newline."""
+        flags = termios.OPOST | termios.ONLCR
+        return bool(self._attributes()[_OFLAG] & flags == flags)
+
     def _attributes(self) -> list[Any]:
         try:
             return termios.tcgetattr(self.fileno)
@@ -254,7 +258,9 @@ class Terminal:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _write(self, data: bytes) -> None:
-        """All of it, past the guest's own newline translation, which ``data`` has behind it."""
+        """All of it. ``data`` has the terminal's newline translation behind it."""
+        if self._translates():
+            data = data.replace(b"\r\n", b"\n")
         view = memoryview(data)
         while view:
             select.select([], [self.fileno], [])
