@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import guests
 import pytest
-
 from cli.test_terminal import ROWS, User, stopped
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
