@@ -24,11 +24,11 @@ import time
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast, get_args
 
 from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
-from wasnap.host import HostConfig, Mapping
+from wasnap.host import HostConfig, Kind, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import Directory, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
@@ -43,7 +43,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
 
 Directories: TypeAlias = MappingOf[str, str | os.PathLike[str] | Mapping]
-"""Guest path -> host path, or a ``Mapping`` (which can be read-only)."""
+"""Guest path -> host path, or a ``Mapping`` (read-only, ``Mapping.tmp()``, ``Mapping.overlay()``);
+its own guest path is not looked at."""
 
 
 @dataclass
@@ -121,7 +122,13 @@ def begin(
         args=[_text(argument) for argument in config.args],
         env={_text(key): _text(value) for key, value in config.env.items()},
         dirs=[
-            Directory(guest=m.guest, host=os.path.abspath(m.host), readonly=m.readonly)
+            Directory(
+                guest=m.guest,
+                host=os.path.abspath(m.host) if m.host else "",
+                readonly=m.readonly,
+                mapping=m.kind,
+                size=m.size,
+            )
             for m in config.dirs
         ],
         counted=counted,
@@ -152,7 +159,7 @@ def begin(
 def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     """As ``HostConfig`` wants them."""
     return tuple(
-        host if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
+        replace(host, guest=guest) if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
         for guest, host in (dirs or {}).items()
     )
 
@@ -172,7 +179,11 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
-    config = replace(config, unknown_imports=start.options.get("unknown_imports", "refuse"))
+    config = replace(
+        config,
+        unknown_imports=start.options.get("unknown_imports", "refuse"),
+        dirs=tuple(replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs),
+    )
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 
@@ -180,16 +191,28 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
     """The configuration with the recorded directories that were not given again."""
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
-    if recorded and not _is_ours(journal):
-        wanted = " ".join(f"--dir HOST::{d.guest}" for d in recorded)
+    granted = [d for d in recorded if d.mapping != "tmp"]  # what is in memory is nobody's
+    if granted and not _is_ours(journal):
+        wanted = " ".join(f"--{d.mapping} HOST::{d.guest}" for d in granted)
         raise CannotResume(
             f"the directories recorded in {journal.path} are not used: "
             "others own it or may write to it",
             f"give them again ({wanted}), or chmod go-w your own copy of the journal",
         )
-    dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
+    dirs = {d.guest: _recorded(d) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
     return replace(config, dirs=tuple(dirs.values()))
+
+
+def _recorded(directory: Directory) -> Mapping:
+    if directory.mapping not in get_args(Kind):
+        raise JournalError(
+            f"{directory.guest} is mapped in a way that this wasnap does not know:"
+            f" {directory.mapping}",
+            "resume it with the wasnap that made it",
+        )
+    kind = cast(Kind, directory.mapping)
+    return Mapping(directory.host, directory.guest, directory.readonly, kind, directory.size)
 
 
 def _is_ours(journal: Journal) -> bool:

@@ -3,8 +3,8 @@
 Taking, while the guest is stopped (its threads are unwound already)::
 
     engine state   captured first: a value that cannot be saved is found before anything is written
-    host state
-    changed pages  found by comparison, not copied
+    host state     puts what lies in directories in memory into the host's arena
+    changed pages  found by comparison, not copied; the arena knows its own
     -> BEGIN, STACK, TABLES, HOST, MEMORY..., COMMIT      (the journal's order)
     accept         only now are the pages the ones that the next snapshot is compared with
 
@@ -38,6 +38,7 @@ from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Host, HostState
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
+    HOST_MEMORY,
     PAGE_SIZE,
     HostRecord,
     Journal,
@@ -45,6 +46,7 @@ from wasnap.journal import (
     StackRecord,
     TablesRecord,
 )
+from wasnap.layers import load_arena
 
 
 @dataclass
@@ -106,7 +108,11 @@ def take(world: World, into: Journal, parent: int | None, trigger: str, label: s
             writer.memory(
                 index, pages_total, PAGE_SIZE, pages, is64=memory.is64, shared=memory.shared
             )
+        arena = world.host.arena
+        if arena.total:
+            writer.memory(HOST_MEMORY, arena.total, PAGE_SIZE, arena.changes())
         snapshot = writer.commit()
+    arena.accept()
     for changes in world.changes:
         changes.accept()
     return snapshot
@@ -122,7 +128,7 @@ def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
     images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host)
+    world.host.restore(host, load_arena(snapshot))
     world.guest.restore(state, images)
     for changes, image in zip(world.changes, images, strict=True):
         changes.adopt(image)

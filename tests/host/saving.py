@@ -3,12 +3,11 @@ they are in a file."""
 
 from __future__ import annotations
 
-import tempfile
 from typing import NamedTuple
 
 import msgspec
 
-from wasnap.host import Arena, HostState, SavedRun
+from wasnap.host import Arena, HostState
 
 from .fakes import Guest
 
@@ -24,11 +23,7 @@ class Saved(NamedTuple):
 
     def arena(self) -> Arena:
         """What a journal would load."""
-        with tempfile.TemporaryFile() as file:
-            file.write(b"".join(self.pages.values()))
-            file.flush()
-            runs = [SavedRun(page, 1, file.fileno(), i * PAGE) for i, page in enumerate(self.pages)]
-            return Arena.load(self.total, runs)
+        return Arena.load(self.total, self.pages.items())
 
 
 def saved(guest: Guest) -> Saved:

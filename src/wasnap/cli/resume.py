@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.host import Mapping
 
 
 @click.command()
@@ -22,7 +26,7 @@ def resume(
     stop_after_snapshot: bool,
     label: str,
     grace: float | None,
-    dirs: tuple[str, ...],
+    dirs: dict[str, Mapping],
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -34,14 +38,14 @@ def resume(
       wasnap resume --dir elsewhere::/data job.journal
 
     New snapshots go to the same journal. Its directories are used again if the journal is your own
-    file and nobody else may write to it; --dir replaces them one by one.
+    file and nobody else may write to it; --dir and --overlay replace them one by one.
     """
     from wasnap.process import resume as resumed
 
     process = resumed(
         journal,
         at,
-        dirs=options.read_dirs(dirs),
+        dirs=dirs,
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,

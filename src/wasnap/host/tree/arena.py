@@ -15,11 +15,10 @@ that holds the change is accepted.
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from ...errors import CannotResume
 
@@ -32,15 +31,6 @@ _DISCARD: Final = sys.platform.startswith("linux") and mmap.PAGESIZE == PAGE
 
 Run: TypeAlias = tuple[int, int]
 """First page, number of pages."""
-
-
-class SavedRun(NamedTuple):
-    """``pages`` of them, from ``first`` on, stand in the file ``fd`` at ``offset`` (bytes)."""
-
-    first: int
-    pages: int
-    fd: int
-    offset: int
 
 
 class Arena:
@@ -119,19 +109,19 @@ class Arena:
         self._saving = set()
 
     @classmethod
-    def load(cls, total: int, saved: Iterable[SavedRun]) -> Arena:
-        """The arena of a snapshot. Then each owner must ``claim`` its pages, and ``settle`` comes
-        last. Raises CannotResume.
+    def load(cls, total: int, saved: Iterable[tuple[int, bytes | memoryview]]) -> Arena:
+        """The arena of a snapshot, from its size and runs of its pages (the first one's number,
+        content); the others are zero. Then each owner must ``claim`` its pages, and ``settle``
+        comes last.
         """
         arena = cls()
         arena._reserve(total)
         arena.total = total
-        for run in saved:
-            offset = run.offset
-            for view in arena.views(run.first, run.pages):
-                if os.preadv(run.fd, [view], offset) != len(view):
-                    raise CannotResume("the journal ends inside the content of a directory")
-                offset += len(view)
+        for first, content in saved:
+            left = memoryview(content)
+            for view in arena.views(first, len(left) // PAGE):
+                view[:] = left[: len(view)]
+                left = left[len(view) :]
         return arena
 
     def claim(self, first: int, count: int) -> None:
