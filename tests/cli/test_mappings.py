@@ -73,7 +73,7 @@ def test_written_and_resumed(wasnap: Command, run: Run, kind: str) -> None:
     assert (done.returncode, done.stdout) == whole, done.stderr
     mapping = package.Mapping.tmp() if kind == "tmp" else package.Mapping.overlay(str(lower))
     process = run.process(
-        wasnap.directory / "writer.wasm",
+        WRITER,
         dirs={"/": mapping},
         journal=wasnap.directory / "j",
         counted=[20_000, 10_000],

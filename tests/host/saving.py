@@ -32,11 +32,10 @@ def saved(guest: Guest) -> Saved:
     state = msgspec.msgpack.encode(guest.host.capture().to_plain())
     arena = guest.host.arena
     pages = dict(guest.saved.pages) if isinstance(guest.saved, Saved) else {}
-    for first, content in arena.changes():
-        data = bytes(content * PAGE) if isinstance(content, int) else bytes(content)
-        for i in range(len(data) // PAGE):
-            pages[first + i] = data[i * PAGE : (i + 1) * PAGE]
-    arena.accept()
+    for first, end in arena.written():
+        data = bytes(arena[first * PAGE : end * PAGE])
+        for page in range(first, end):
+            pages[page] = data[(page - first) * PAGE : (page - first + 1) * PAGE]
     guest.saved = Saved(
         HostState.from_plain(msgspec.msgpack.decode(state)),
         arena.total,

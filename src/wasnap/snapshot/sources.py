@@ -1,0 +1,143 @@
+"""Where a snapshot's pages come from: the guest's memories, and whatever else lies in pages.
+
+A source knows which of its pages are *owed* to the journal: written to since the last snapshot that
+was committed. A snapshot takes them; if it fails they are owed again, together with all that was
+written to meanwhile. So a snapshot that failed never makes a later one miss a page.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Protocol
+
+from wasnap import engine
+from wasnap.engine import MemoryImage, Run, Watched
+from wasnap.engine.runs import count, joined
+from wasnap.host import Host
+from wasnap.journal import HOST_MEMORY, PAGE_SIZE
+
+
+class Window(Protocol):
+    """All pages of a source. A slice of whole pages is what they hold now."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, where: slice, /) -> memoryview: ...
+
+
+class PageSource(ABC):
+    """Pages that are ``index`` among a snapshot's memories. For one thread at a time.
+
+    ``window``: all of them, as of the last look.
+    """
+
+    is64 = False
+    shared = False
+    window: Window
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.window = memoryview(b"")
+        self._owed: deque[Run] = deque()
+        self._taken: list[Run] = []
+
+    @property
+    def pages_total(self) -> int:
+        """Its size at the last look."""
+        return len(self.window) // PAGE_SIZE
+
+    @property
+    @abstractmethod
+    def live(self) -> bool:
+        """Whether it can be looked at while the guest runs."""
+
+    def look(self, *, running: bool) -> int:
+        """See what was written to since the last look; how many pages are owed now.
+
+        ``running``: the guest runs; only if the source is ``live``.
+        """
+        written = self._written(running=running)
+        self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
+        return count(self._owed)
+
+    @abstractmethod
+    def _written(self, *, running: bool) -> list[Run]:
+        """Sorted runs of what was written to since the last time."""
+
+    def take(self, most: int) -> list[Run]:
+        """Owed pages, in order, at most so many; they are the snapshot's now."""
+        runs: list[Run] = []
+        owed = self._owed
+        while owed and most:
+            first, end = owed.popleft()
+            if end - first > most:
+                owed.appendleft((first + most, end))
+                end = first + most
+            runs.append((first, end))
+            most -= end - first
+        self._taken += runs
+        return runs
+
+    def saved(self) -> None:
+        """What was taken is committed."""
+        self._taken = []
+
+    def not_saved(self) -> None:
+        """What was taken is owed again."""
+        self._owed = deque(joined([*self._owed, *self._taken]))
+        self._taken = []
+
+    def close(self) -> None:
+        """Its pages are not to be looked at any more."""
+        self.window = memoryview(b"")
+
+
+class MemorySource(PageSource):
+    """One memory of the guest."""
+
+    def __init__(self, index: int, memory: Watched, *, is64: bool, shared: bool) -> None:
+        super().__init__(index)
+        self.is64 = is64
+        self.shared = shared
+        self._memory = memory
+        self._tracker = engine.tracker(memory)
+
+    @property
+    def live(self) -> bool:
+        return self._tracker.live
+
+    def _written(self, *, running: bool) -> list[Run]:
+        size = self._memory.least_size() if running else self._memory.size
+        if size > len(self.window):
+            content = (ctypes.c_char * size).from_address(self._memory.address)
+            self.window = memoryview(content).cast("B")
+        return self._tracker.written(len(self.window))
+
+    def restored(self, image: MemoryImage) -> None:
+        """It was just made equal to what the journal holds."""
+        self._tracker.restored(image)
+
+    def close(self) -> None:
+        super().close()
+        self._tracker.close()
+
+
+class ArenaSource(PageSource):
+    """What lies in directories in memory. The host itself knows what it has written to; nobody
+    looks while the guest runs, which may be writing files at that moment.
+    """
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(HOST_MEMORY)
+        self._host = host
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    def _written(self, *, running: bool) -> list[Run]:
+        if running:
+            return []
+        self.window = self._host.arena
+        return self._host.arena.written()
