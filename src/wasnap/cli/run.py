@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start anew even if the journal holds a snapshot.")
 @options.snapshots
 @options.directories
+@options.addresses
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
     "--unknown-imports",
@@ -37,6 +38,7 @@ def run(
     label: str,
     grace: float | None,
     dirs: dict[str, Mapping],
+    listen: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
     module: str,
@@ -49,6 +51,7 @@ def run(
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
       wasnap run --tmp /tmp --overlay data::/data job.wasm    what it writes is in the snapshots
+      wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
 
@@ -57,8 +60,8 @@ def run(
     a second Ctrl-C ends at once.
 
     The guest sees nothing but what it is given: no directory without --dir, --tmp or --overlay, no
-    variable without --env. What it writes to --tmp and --overlay is not on any disk but in the
-    snapshots: see wasnap journal export-files.
+    variable without --env, no network without --listen. What it writes to --tmp and --overlay is
+    not on any disk but in the snapshots: see wasnap journal export-files.
     """
     from wasnap.process import Process
 
@@ -72,6 +75,7 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
         grace=grace,
         control=True,

@@ -11,6 +11,7 @@ Map of the room::
     beneath.py                          paths that cannot leave one
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
@@ -22,10 +23,12 @@ Map of the room::
 from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Kind, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
+from .socket import Address
 from .tree.arena import Arena
 from .world import Host, HostState
 
 __all__ = [
+    "Address",
     "Arena",
     "Clock",
     "FakeClock",

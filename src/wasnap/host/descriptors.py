@@ -91,6 +91,8 @@ class Scene:
     """By guest path."""
     standard: dict[str, int]
     """stdin, stdout, stderr -> the descriptor of this process."""
+    listening: Sequence[int] = ()
+    """Descriptors of this process that listen: what the guest is given."""
     unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = field(default_factory=dict)
@@ -115,6 +117,9 @@ class Descriptor(ABC):
 
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
+
+    has_peer = False
+    """Whether it is a pipe or a socket, which somebody else may close at the other end."""
 
     reading: tuple[str, ...] = ()
     """The occasions (protocol.py) that reading from it is."""
