@@ -15,12 +15,14 @@ import msgspec
 
 from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
+from . import futex
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
+from .futex import Futexes, WaiterState
 from .mapped import Root
 from .occasions import Occasions
 from .protocol import HostFunction
@@ -28,6 +30,7 @@ from .random import Random, RandomState, SeededRandom, SystemRandom
 from .root import HostRoot
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
+from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
 from .tree.root import TreeRoot
@@ -67,6 +70,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     A journal stores it as the plain data that ``to_plain`` makes.
@@ -80,6 +84,8 @@ class HostState(msgspec.Struct, frozen=True):
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
+    threads: ThreadsState = ThreadsState()
+    futexes: list[WaiterState] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -116,6 +122,8 @@ class Host:
         self.arena = Arena()
         self.occasions = Occasions()
         self.explicit = Explicit()
+        self.threads = Threads()
+        self.futexes = Futexes(lambda: self.clock)
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -204,10 +212,14 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self) | self.explicit.functions()
+            self._functions = wasip1.functions(self)
+            for provider in (self.explicit, self.threads, self.futexes):
+                self._functions |= provider.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
+        if module == futex.MODULE:  # ours, and not for guests
+            found = None
         if module not in wasip1.MODULES:
             return found or unknown(module, name, type, self._unknown_imports)
         if found is None or (found.params, found.results) != type:
@@ -226,6 +238,8 @@ class Host:
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
+            threads=self.threads.capture(),
+            futexes=self.futexes.capture(),
         )
 
     def restore(self, state: HostState, arena: Arena | None = None) -> None:
@@ -260,6 +274,8 @@ class Host:
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
+        self.threads.restore(state.threads)
+        self.futexes.restore(state.futexes)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)
