@@ -93,10 +93,21 @@ def snapshots(command: F) -> F:
             help="End after a snapshot, with exit code 0 (130 and 143 for sigint and sigterm).",
         ),
         click.option(
+            "--durability",
+            type=click.Choice(["system", "process"]),
+            default="system",
+            help="What a snapshot survives: loss of power, or only any death of the process (system).",
+        ),
+        click.option(
             "--label",
             default="",
             metavar="NAME",
             help="A name for the snapshots taken now: --at NAME is then the newest of them.",
+        ),
+        click.option(
+            "--after-snapshot",
+            metavar="COMMAND",
+            help="A shell command to run after each, with WASNAP_SNAPSHOT and WASNAP_JOURNAL set.",
         ),
         click.option(
             "--grace",

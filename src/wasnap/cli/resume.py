@@ -11,6 +11,7 @@ from wasnap.cli import options
 
 if TYPE_CHECKING:
     from wasnap.host import Mapping
+    from wasnap.journal import Durability
 
 
 @click.command()
@@ -25,7 +26,9 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: dict[str, Mapping],
     listen: tuple[str, ...],
@@ -52,8 +55,10 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )

@@ -11,6 +11,7 @@ from wasnap.cli import options
 
 if TYPE_CHECKING:
     from wasnap.host import Mapping, UnknownImports
+    from wasnap.journal import Durability
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -35,7 +36,9 @@ def run(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: dict[str, Mapping],
     listen: tuple[str, ...],
@@ -75,8 +78,10 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
         unknown_imports=unknown_imports,
