@@ -53,6 +53,11 @@ class PageSource:
             self.window = memoryview(content).cast("B")
         written = self._tracker.written(len(self.window))
         self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
+        return self.owed
+
+    @property
+    def owed(self) -> int:
+        """How many pages are."""
         return count(self._owed)
 
     def take(self, most: int) -> list[Run]:
