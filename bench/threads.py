@@ -72,7 +72,7 @@ def run(module: Path, kind: str, size: int, n: int) -> float:
 
 def stops(module: Path, kind: str, n: int) -> Sample:
     """Stop a guest of n threads and its main thread again and again."""
-    guest, host = _guest(module, (kind, str(1 << 40), str(n)))
+    guest, host = _guest(module, (kind, str(4_000_000_000), str(n)))
     guest.start()
     while len(guest.threads) <= n:
         guest.wait(0.01)
