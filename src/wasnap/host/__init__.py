@@ -11,6 +11,7 @@ Map of the room::
     beneath.py                          paths that cannot leave one
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    terminal.py  picture.py             what the terminal showed, and its emulator
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
@@ -23,10 +24,10 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import HostConfig, Mapping, UnknownImports
+from .config import HostConfig, Kind, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
-from .tree.arena import Arena, SavedRun
+from .tree.arena import Arena
 from .world import Host, HostState
 
 __all__ = [
@@ -37,9 +38,9 @@ __all__ = [
     "Host",
     "HostConfig",
     "HostState",
+    "Kind",
     "Mapping",
     "Random",
-    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",
