@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wasnap import engine, journal
 from wasnap.engine import (
@@ -47,6 +48,14 @@ from wasnap.journal import (
 )
 
 
+class _Names(NamedTuple):
+    """Of functions and globals by index; and where each function's code begins in the module."""
+
+    functions: dict[int, str]
+    globals: dict[int, str]
+    code_offsets: list[int]
+
+
 @dataclass
 class World:
     """All that a running process is made of, as far as a snapshot is concerned."""
@@ -56,28 +65,39 @@ class World:
     host: Host
     module: bytes
     changes: list[Changes] = field(default_factory=list)
-    _names: dict[int, str] | None = None
-    _code_offsets: list[int] | None = None
+    _names: _Names | None = None
 
     def __post_init__(self) -> None:
         self.changes = [Changes(memory) for memory in self.guest.memories]
 
     def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
         """The frames for people: function, byte in the module file; and the functions' names."""
-        if self._names is None or self._code_offsets is None:
-            from wasnap.wasm.decode import decode  # not needed before the first snapshot
-
-            module = decode(self.module)
-            self._names = module.function_names()
-            self._code_offsets = [body.offset for body in module.code]
+        names = self._find_names()
         imported = len(self.program.info.imports)
         described = []
         for frame in frames:
             site = self.program.site(frame.site)
-            offset = self._code_offsets[site.function - imported] + site.position
+            offset = names.code_offsets[site.function - imported] + site.position
             described.append(journal.Frame(frame.site, site.function, offset))
         functions = {frame.function for frame in described}
-        return described, {f: self._names[f] for f in sorted(functions & self._names.keys())}
+        return described, {f: names.functions[f] for f in sorted(functions & names.functions.keys())}
+
+    def describe_globals(self, state: EngineState) -> list[journal.Global]:
+        """The mutable globals for people."""
+        names = self._find_names().globals
+        return [
+            journal.Global(index, names.get(index, ""), type, value)
+            for index, type, value in engine.globals_of(self.program.info, state)
+        ]
+
+    def _find_names(self) -> _Names:
+        if self._names is None:
+            from wasnap.wasm.decode import decode  # not needed before the first snapshot
+
+            module = decode(self.module)
+            offsets = [body.offset for body in module.code]
+            self._names = _Names(module.function_names(), module.global_names(), offsets)
+        return self._names
 
     def close(self) -> None:
         """Free the images; guest and host have owners of their own."""
@@ -150,6 +170,7 @@ def _stack_record(world: World, state: EngineState) -> StackRecord:
         fp=state.fp,
         frames=frames,
         names=names,
+        globals=world.describe_globals(state),
         pending=None
         if pending is None
         else journal.PendingCall(

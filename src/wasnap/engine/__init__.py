@@ -24,6 +24,7 @@ guest.py     the guest's thread and the supervisor's hold on it
 from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
+from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
 from wasnap.engine.imports import (
     Definition,
@@ -65,6 +66,7 @@ __all__ = [
     "Finished",
     "Frame",
     "GlobalDefinition",
+    "GlobalValue",
     "Guest",
     "GuestMemory",
     "MemoryDefinition",
@@ -76,5 +78,6 @@ __all__ = [
     "Stopped",
     "TableDefinition",
     "Trapped",
+    "globals_of",
     "validate",
 ]

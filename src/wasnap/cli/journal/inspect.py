@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from wasnap.journal import Journal, text, view
+from wasnap.journal import Journal
+from wasnap.journal.tools import text, text_snapshot, view
 
 
 @click.command()
@@ -29,5 +30,5 @@ def inspect(path: Path, at: str | None, as_json: bool) -> None:
             lines = text.lines(data)
         else:
             data = view.describe_snapshot(opened, opened.find(at))
-            lines = text.snapshot_lines(data)
+            lines = text_snapshot.snapshot_lines(data)
         click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))
