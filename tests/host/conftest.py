@@ -19,6 +19,9 @@ MakeGuest = Callable[..., Guest]
 KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
     "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
+    "overlay": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
+    "overlay by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
 }
 """Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping."""
 
@@ -54,7 +57,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Each kind of mapping in turn."""
     if "walk" in request.param:
         use_walk(monkeypatch)
-    elif request.param == "dir" and beneath.open_beneath is beneath.walk:
+    elif request.param != "tmp" and beneath.open_beneath is beneath.walk:
         pytest.skip("this kernel has no openat2")
     return str(request.param)
 
@@ -68,16 +71,6 @@ def anywhere(kind: str, tmp_path: Path, make_guest: MakeGuest) -> Guest:
     """
     (tmp_path / "dir").mkdir()
     return make_guest(KINDS[kind](tmp_path / "dir", "/dir", False))
-
-
-@pytest.fixture(params=["kernel", "walk"])
-def resolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of resolving paths: the kernel's (where there is one) and ours."""
-    if request.param == "walk":
-        use_walk(monkeypatch)
-    elif beneath.open_beneath is beneath.walk:
-        pytest.skip("this kernel has no openat2")
-    return str(request.param)
 
 
 def use_walk(monkeypatch: pytest.MonkeyPatch) -> None:

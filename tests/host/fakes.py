@@ -137,6 +137,8 @@ class Guest:
         self.module = module
         self.memory = FakeMemory()
         self.call = FakeCall(self.memory)
+        self.saved: object = None
+        """What was saved of it last, if anything was (``saving.py``)."""
 
     def raw(self, name: str, *arguments: int) -> int:
         """The errno that a host function gives."""
@@ -229,6 +231,14 @@ class Guest:
         """path_open; the errno's name."""
         at, n = self.path(path)
         return self("path_open", fd, int(follow), at, n, oflags, rights, 0, fdflags, OUT)
+
+    def rename(self, old: str | bytes, new: str | bytes) -> None:
+        """path_rename within descriptor 3."""
+        assert self("path_rename", 3, *self.path(old), 3, *self.path(new, PATH2)) == "SUCCESS"
+
+    def unlink(self, path: str | bytes) -> None:
+        """path_unlink_file beneath descriptor 3."""
+        assert self("path_unlink_file", 3, *self.path(path)) == "SUCCESS"
 
     def write(self, fd: int, data: bytes) -> int:
         """fd_write; bytes written."""

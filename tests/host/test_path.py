@@ -425,6 +425,8 @@ def test_read_only_mappings_cannot_be_changed(
     kind: str, make_guest: MakeGuest, tmp_path: Path
 ) -> None:
     """By no call; and reading is as anywhere else."""
+    if kind == "tmp":
+        pytest.skip("there would be nothing in it")
     ro, rw = tmp_path / "ro", tmp_path / "rw"
     (ro / "d").mkdir(parents=True)
     rw.mkdir()

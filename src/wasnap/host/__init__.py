@@ -9,6 +9,7 @@ Map of the room::
     mapped.py       a mapped directory, whatever is behind it
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one
+    tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
@@ -21,9 +22,11 @@ Map of the room::
 from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
+from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
 
 __all__ = [
+    "Arena",
     "Clock",
     "FakeClock",
     "Host",
@@ -31,6 +34,7 @@ __all__ = [
     "HostState",
     "Mapping",
     "Random",
+    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",

@@ -63,6 +63,8 @@ class HostDirectory(Directory):
     # -- opening ----------------------------------------------------------------------------
 
     def open(self, path: bytes, want: Want) -> Descriptor:
+        if self.root.readonly:
+            want = self.without_creating(path, want)
         flags = open_flags(want.readable, want.writable, want.fdflags)
         if want.directory:
             flags |= os.O_DIRECTORY
@@ -74,8 +76,6 @@ class HostDirectory(Directory):
             flags |= os.O_CREAT
         if want.exclusive:
             flags |= os.O_EXCL
-        if self.root.readonly:
-            flags = self._open_flags_of_readonly(path, flags)
         fileno = open_beneath(self.fileno, path, flags)
         mode = os.fstat(fileno).st_mode
         path = path if self.path == b"." else b"%s/%s" % (self.path, path)
@@ -84,19 +84,6 @@ class HostDirectory(Directory):
             return HostDirectory(fileno, self.root, path, rights=rights, inheriting=inheriting)
         kind = HostFile if stat.S_ISREG(mode) else Device
         return kind(fileno, self.root, path, self.granted(want))
-
-    def _open_flags_of_readonly(self, path: bytes, flags: int) -> int:
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
-            raise os_error(errno.EROFS)
-        if flags & os.O_CREAT:  # of something that exists, it is a plain open
-            follow = not flags & os.O_NOFOLLOW
-            try:
-                self.stat_at(path, follow=follow)
-            except FileNotFoundError:
-                raise os_error(errno.EROFS) from None
-            if flags & os.O_EXCL:
-                raise os_error(errno.EEXIST)
-        return flags & ~(os.O_CREAT | os.O_EXCL)
 
     # -- names ------------------------------------------------------------------------------
 

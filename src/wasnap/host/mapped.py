@@ -6,6 +6,8 @@ come from ``Directory.open``). Files are ``Descriptor``s like everything else th
 
     kind     root, directory, file                     content
     dir      root.py, directory.py, file.py            a host directory, as it is
+    tmp      tree/                                     in memory, whole in every snapshot
+    overlay  tree/                                     the same, over a host directory
 
 Semantics are those of POSIX, with the additions that WASI needs: a path is bytes without NUL; one
 that is absolute or leads out of the directory it starts from gives EPERM; nothing is changed in a
@@ -157,6 +159,19 @@ class Directory(Descriptor):
         """Raises OSError (EROFS) in a read-only mapping."""
         if self.root.readonly:
             raise os_error(errno.EROFS)
+
+    def without_creating(self, path: bytes, want: Want) -> Want:
+        """The same without O_CREAT, in a read-only mapping: EROFS if it would change anything."""
+        if want.writable or want.truncate:
+            raise os_error(errno.EROFS)
+        if want.create:  # of something that exists, it is a plain open
+            try:
+                self.stat_at(path, follow=want.follow)
+            except FileNotFoundError:
+                raise os_error(errno.EROFS) from None
+            if want.exclusive:
+                raise os_error(errno.EEXIST)
+        return want._replace(create=False, exclusive=False)
 
     def granted(self, want: Want) -> Access:
         """What a file or device opened through this directory may be used for."""
