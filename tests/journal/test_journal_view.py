@@ -146,7 +146,7 @@ def test_one_snapshot(path: Path) -> None:
         "  0x0000e000 to 0x0000efff     4.0 KiB",
         "  0x00028000 to 0x00028fff     4.0 KiB",
     ]
-    assert lines[-19:] == [
+    assert lines[-20:] == [
         "  0x00052000 to 0x00062fff    68.0 KiB  36.0 KiB of it",
         "64-bit memory 1: 64.0 KiB, 0 bytes of it not zero, in 0 extents",
         "4 open files",
