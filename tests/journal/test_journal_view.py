@@ -153,7 +153,7 @@ def test_one_snapshot(path: Path) -> None:
         "    0  stream    stdin",
         "    3  directory /data",
         '   12  file      "/data/sub dir/x" readable offset=5',
-        "    ?  new\\x1b  peers=[2] secret=<40 bytes " + "ff" * 32 + "...>",
+        "    ?  new\\x1b   peers=[2] secret=<40 bytes " + "ff" * 32 + "...>",
         "host",
         "  fds:",
         "    3:",

@@ -10,6 +10,8 @@ from wasnap.cli.lazy import Lazy
 
 _COMMANDS = {
     "inspect": "Show what a journal holds, or one of its snapshots.",
+    "verify": "Check all of a journal.",
+    "diff": "Show what is different between two snapshots.",
     "label": "Give a snapshot a name.",
 }
 
@@ -21,5 +23,7 @@ def journal() -> None:
     \b
       wasnap journal inspect job.journal                    its snapshots, any damage
       wasnap journal inspect job.journal --at 3             one of them: call stack, memory, files
+      wasnap journal verify job.journal                     is all of it as it was written?
+      wasnap journal diff job.journal 3 4                   what has changed in between?
       wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
     """

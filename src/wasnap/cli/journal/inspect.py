@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from wasnap.cli.progress import progress
 from wasnap.journal import Journal
 from wasnap.journal.tools import text, text_snapshot, view
 
@@ -24,7 +25,7 @@ def inspect(path: Path, at: str | None, as_json: bool) -> None:
       wasnap journal inspect job.journal
       wasnap journal inspect job.journal --at 3
     """
-    with Journal.open(path) as opened:
+    with progress("reading") as tell, Journal.open(path, progress=tell) as opened:
         if at is None:
             data = view.describe(opened)
             lines = text.lines(data)

@@ -25,6 +25,11 @@ def lines(view: Mapping[str, Any]) -> Iterator[str]:
     snapshots = view["snapshots"]
     yield f"  {len(snapshots)} snapshots" if len(snapshots) != 1 else "  1 snapshot"
     yield from _tree(snapshots)
+    yield from damage_lines(view)
+
+
+def damage_lines(view: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as it should be, a line each."""
     for damaged in view["damaged"]:
         yield f"  damaged: snapshot {damaged['id']}: {printable(damaged['reason'])}"
     for gap in view["gaps"]:

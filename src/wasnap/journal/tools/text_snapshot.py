@@ -43,7 +43,7 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"thread {stack['thread']}, {len(stack['frames'])} frames"
         if stack["pending"]:
             yield f"  waits in {_call_text(stack['pending'])}"
-        yield from _frame_lines(stack["frames"])
+        yield from frame_lines(stack["frames"])
         yield from map(_global_text, stack["globals"])
     for memory in view["memories"]:
         traits = "64-bit " * memory["is64"] + "shared " * memory["shared"]
@@ -69,7 +69,7 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
         yield from value_lines(host, "  ")
 
 
-def _frame_lines(frames: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def frame_lines(frames: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The frames, with long runs of the same one and the middle of long stacks left out."""
     rows: list[str] = []
     at = 0

@@ -87,7 +87,7 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
             continue
         try:
             if header.kind == Kind.STACK:
-                view["stacks"].append(_stack(decode(payload, StackRecord)))
+                view["stacks"].append(describe_stack(decode(payload, StackRecord)))
             elif header.kind == Kind.TABLES:
                 record = decode(payload, TablesRecord)
                 view["tables"] += [
@@ -132,6 +132,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def is_bytes(value: Any) -> bool:
+    """Whether ``value`` is bytes as ``plain`` writes them."""
+    return isinstance(value, dict) and value.keys() == {"base64"}
+
+
 def bytes_of(value: Mapping[str, str]) -> bytes:
     """The bytes that ``plain`` wrote as text."""
     return base64.b64decode(value["base64"])
@@ -141,7 +146,8 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
     return info._asdict()
 
 
-def _stack(stack: StackRecord) -> dict[str, Any]:
+def describe_stack(stack: StackRecord) -> dict[str, Any]:
+    """A call stack, innermost frame first."""
     return {
         "thread": stack.thread,
         "bytes": len(stack.data),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from wasnap.journal.tools.view import bytes_of
+from wasnap.journal.tools.view import bytes_of, is_bytes
 
 BYTES_SHOWN = 32
 
@@ -64,7 +64,7 @@ def time_text(time_ns: int) -> str:
 def is_leaf(value: Any) -> bool:
     """Whether ``value`` is shown in one word: no container, an empty one, or bytes."""
     if isinstance(value, dict):
-        return not value or set(value) == {"base64"}
+        return not value or is_bytes(value)
     return not isinstance(value, list) or not value
 
 
