@@ -32,7 +32,7 @@ def test_each_type_of_value() -> None:
         guests[:] = [guest]
         guest.start("run")
         assert guest.wait(20) == Stopped()
-        assert globals_of(program.info, guest.capture()) == [
+        assert globals_of(program.info, guest.capture().main) == [
             (1, "i32", (1 << 32) - 1),
             (2, "i64", (1 << 64) - 2),
             (3, "f32", 1.5),

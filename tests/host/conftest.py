@@ -12,23 +12,28 @@ import pytest
 
 from wasnap.host import Host, HostConfig, Mapping, beneath
 
-from .fakes import Guest
+from .fakes import Guest, UnstableGuest
 
 MakeGuest = Callable[..., Guest]
 
 KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
     "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "dir, unstable": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
     "overlay": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
     "overlay by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
 }
-"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping."""
+"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping.
+
+By walk: as on a kernel without openat2. Unstable: called through wasi_unstable.
+"""
 
 
 @pytest.fixture
-def make_guest() -> Iterator[MakeGuest]:
+def make_guest(request: pytest.FixtureRequest) -> Iterator[MakeGuest]:
     """``make_guest(*mappings, **config)``: a guest whose standard streams are /dev/null."""
+    old = "kind" in request.fixturenames and "unstable" in request.getfixturevalue("kind")
     hosts = []
     null = os.open(os.devnull, os.O_RDWR)
 
@@ -36,7 +41,7 @@ def make_guest() -> Iterator[MakeGuest]:
         streams = {"stdin": null, "stdout": null, "stderr": null}
         host = Host(HostConfig(dirs=dirs, **{**streams, **config}))  # type: ignore[arg-type]
         hosts.append(host)
-        return Guest(host)
+        return UnstableGuest(host) if old else Guest(host)
 
     yield make
     for host in hosts:
@@ -60,6 +65,13 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     elif request.param != "tmp" and beneath.open_beneath is beneath.walk:
         pytest.skip("this kernel has no openat2")
     return str(request.param)
+
+
+@pytest.fixture
+def share(kind: str) -> int:
+    """Divides large numbers: kinds that differ only in how paths are resolved or functions called
+    need no more than a tenth."""
+    return 10 if "walk" in kind or "unstable" in kind else 1
 
 
 @pytest.fixture

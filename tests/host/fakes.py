@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -75,6 +75,9 @@ class FakeMemory:
     def u64(self, ptr: int) -> int:
         return self._get(ptr, 8)
 
+    def atomic(self, ptr: int, width: int) -> int:
+        return self._get(ptr, width)
+
     def set_u8(self, ptr: int, value: int) -> None:
         self._set(ptr, 1, value)
 
@@ -91,12 +94,15 @@ class FakeMemory:
 class FakeCall:
     """``protocol.Call``. With ``stop`` set, a wait that would really wait raises Stop."""
 
-    def __init__(self, memory: FakeMemory) -> None:
+    def __init__(self, memory: FakeMemory, thread: int = 0) -> None:
+        self.thread = thread
         self.memory = memory
+        self.memories = (memory,)
         self.progress: Progress | None = None
         self.stop = False
         self.audience: Audience | None = None
         self.waits: list[tuple[list[int], list[int], int | None]] = []
+        self.spawned: list[tuple[int, tuple[int, ...]]] = []
 
     def about_to(self, *occasions: str) -> None:
         if self.audience is not None:
@@ -122,6 +128,24 @@ class FakeCall:
         ready = dict(poll.poll(0 if self.stop else timeout_ms))
         if not ready and self.stop and timeout_ns != 0:
             raise Stop
+        return self._ready(ready, reads, writes)
+
+    def park(self, done: Callable[[], bool], timeout_ns: int | None) -> bool:
+        """The time is over at once: nobody else runs here."""
+        self.waits.append(([], [], timeout_ns))
+        if not done() and self.stop:
+            raise Stop
+        return done()
+
+    def unpark(self) -> None:
+        """Nothing: it does not sleep."""
+
+    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+        self.spawned.append((thread, args))
+
+    def _ready(
+        self, ready: dict[int, int], reads: Sequence[int], writes: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
         bad = select.POLLERR | select.POLLHUP | select.POLLNVAL
         return (
             [fd for fd in reads if ready.get(fd, 0) & (select.POLLIN | bad)],
@@ -131,6 +155,8 @@ class FakeCall:
 
 class Guest:
     """Calls host functions by name, as a guest does. Results of calls are errno names."""
+
+    _filestat = "<QQB7xQQQQQ"
 
     def __init__(self, host: Host, module: str = PREVIEW1) -> None:
         self.host = host
@@ -326,9 +352,24 @@ class Guest:
         return self._stat()
 
     def _stat(self) -> Stat:
-        return Stat(*struct.unpack("<QQB7xQQQQQ", self.memory.read(OUT, 64)))
+        return Stat(*struct.unpack(self._filestat, self.memory.read(OUT, 64)))
 
     def readlink(self, path: str | bytes) -> bytes:
         """path_readlink."""
         assert self("path_readlink", 3, *self.path(path), DATA, 4096, OUT) == "SUCCESS"
         return self.memory.read(DATA, self.memory.u32(OUT))
+
+
+class UnstableGuest(Guest):
+    """Calls wasi_unstable with the numbers of preview1, so that one test is for both."""
+
+    _filestat = "<QQB3xIQQQQ8x"
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, UNSTABLE)
+
+    def raw(self, name: str, *arguments: int) -> int:
+        if name == "fd_seek" and arguments[2] < 3:
+            fd, offset, whence, newoffset = arguments
+            arguments = (fd, offset, (2, 0, 1)[whence], newoffset)
+        return super().raw(name, *arguments)

@@ -108,6 +108,47 @@ def sleeper(seconds: int, code: int = 0) -> bytes:
         (call $exit (i32.const {code})))""")
 
 
+def server() -> bytes:
+    """Prints ``ready``, accepts on descriptor 3, and answers each message on a connection with how
+    many there have been on all of them: one byte, ``A`` for 1. A ``q`` ends it, with that number
+    as the exit code. When a connection ends, it prints the errno (0: closed) and accepts again.
+    """
+    return wasm(
+        """
+      (func (export "_start") (local $fd i32) (local $error i32)
+        (call $ready)
+        (loop $accept
+          (if (local.tee $error (call $accept (i32.const 3) (i32.const 0) (i32.const 512)))
+            (then (call $exit (local.get $error))))
+          (local.set $fd (i32.load (i32.const 512)))
+          (loop $serve
+            (i32.store (i32.const 528) (i32.const 256))
+            (i32.store (i32.const 532) (i32.const 1))
+            (local.set $error (call $recv (local.get $fd) (i32.const 528) (i32.const 1)
+              (i32.const 0) (i32.const 540) (i32.const 544)))
+            (if (i32.or (local.get $error) (i32.eqz (i32.load (i32.const 540))))
+              (then
+                (call $number (local.get $error))
+                (drop (call $close (local.get $fd)))
+                (br $accept)))
+            (i32.store (i32.const 1024) (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
+            (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x71))
+              (then (call $exit (i32.load (i32.const 1024)))))
+            (i32.store8 (i32.const 256)
+              (i32.add (i32.const 64) (i32.load (i32.const 1024))))
+            (drop (call $send (local.get $fd) (i32.const 528) (i32.const 1)
+              (i32.const 0) (i32.const 540)))
+            (br $serve))))""",
+        imports="""
+  (import "wasi_snapshot_preview1" "sock_accept" (func $accept (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_recv"
+    (func $recv (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_send"
+    (func $send (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))""",
+    )
+
+
 def diver(depth: int, steps: int) -> bytes:
     """Calls itself so deep, prints ``ready``, works there, and adds one on each way up."""
     return wasm(f"""
@@ -215,4 +256,23 @@ def waker(sleeps: int, milliseconds: int) -> bytes:
           (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 1) (i32.const 600)))
           (call $number (local.tee $i (i32.add (local.get $i) (i32.const 1))))
           (br_if $again (i32.lt_u (local.get $i) (i32.const {sleeps}))))
+        (call $exit (i32.const 7)))""")
+
+
+def worker(steps: int) -> bytes:
+    """Prints ``ready``, then numbers as ``counter`` does, until there is something on stdin; 7."""
+    return wasm(f"""
+      (func (export "_start") (local $x i32)
+        (call $ready)
+        (i32.store8 (i32.const 264) (i32.const 0))  ;; a clock that has run out
+        (i32.store (i32.const 272) (i32.const 1))
+        (i64.store (i32.const 304) (i64.const 1))   ;; and stdin
+        (i32.store8 (i32.const 312) (i32.const 1))
+        (loop $again
+          (local.set $x (call $work (local.get $x) (i32.const {steps})))
+          (call $number (local.get $x))
+          (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 2) (i32.const 700)))
+          (br_if $again (i32.and
+            (i32.eq (i32.load (i32.const 700)) (i32.const 1))
+            (i64.eqz (i64.load (i32.const 512))))))
         (call $exit (i32.const 7)))""")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,6 +24,17 @@ def directories(command: F) -> F:
         multiple=True,
         metavar="HOST[::GUEST][:ro]",
         help="Give the guest a directory, under the same name or as GUEST; :ro for reading only.",
+    )(command)
+
+
+def addresses(command: F) -> F:
+    """``--listen``."""
+    return click.option(
+        "--listen",
+        multiple=True,
+        metavar="HOST:PORT[,nonblock]",
+        help="Give the guest a socket that listens there, as descriptor 3 (4, 5 ...); "
+        "LISTEN_FDS tells it how many. Port 0: any. Programs in Go need ,nonblock.",
     )(command)
 
 
@@ -56,6 +67,11 @@ def snapshots(command: F) -> F:
             help="A name for the snapshots taken now: --at NAME is then the newest of them.",
         ),
         click.option(
+            "--after-snapshot",
+            metavar="COMMAND",
+            help="A shell command to run after each, with WASNAP_SNAPSHOT and WASNAP_JOURNAL set.",
+        ),
+        click.option(
             "--grace",
             type=float,
             metavar="SECONDS",
@@ -68,29 +84,37 @@ def snapshots(command: F) -> F:
 
 
 def messages(command: F) -> F:
-    """``--quiet`` and ``--verbose``."""
-    command = click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=lambda ctx, _, value: _choose(ctx, "verbose", value),
-        help="Tell of every snapshot.",
-    )(command)
-    return click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=lambda ctx, _, value: _choose(ctx, "quiet", value),
-        help="Say nothing but the error that ends it.",
-    )(command)
+    """``--quiet``, ``--verbose`` and ``--log-format``; they are read before all others."""
 
+    def chosen(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        ctx.meta[f"wasnap.{parameter.name}"] = value  # the last of the three decides
+        notices.set_up(
+            quiet=ctx.meta.get("wasnap.quiet", False),
+            verbose=ctx.meta.get("wasnap.verbose", False),
+            format=ctx.meta.get("wasnap.log_format", "text"),
+        )
 
-def _choose(ctx: click.Context, name: str, value: bool) -> None:
-    """Both options end up here, each once; the second call decides."""
-    ctx.meta[name] = value
-    notices.set_up(quiet=ctx.meta.get("quiet", False), verbose=ctx.meta.get("verbose", False))
+    common: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": chosen}
+    kinds = click.Choice(notices.FORMATS)
+    for option in (
+        click.option(
+            "--log-format",
+            type=kinds,
+            default="text",
+            help="How messages are written to stderr; json: an object a line.",
+            **common,
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Tell of every snapshot.", **common),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            help="Say nothing but the error that ends it.",
+            **common,
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def read_dirs(values: Iterable[str]) -> dict[str, Mapping]:

@@ -13,6 +13,7 @@ from wasnap.cli import options
 @click.option("--at", metavar="N", help="Resume snapshot N, an id or a label; else the newest.")
 @options.snapshots
 @options.directories
+@options.addresses
 @options.messages
 @click.argument("journal")
 def resume(
@@ -21,8 +22,10 @@ def resume(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
+    listen: tuple[str, ...],
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -33,8 +36,9 @@ def resume(
       wasnap resume job.journal --at 3 --label other        a branch; later: --at other
       wasnap resume --dir elsewhere::/data job.journal
 
-    New snapshots go to the same journal. Its directories are used again if the journal is your own
-    file and nobody else may write to it; --dir replaces them one by one.
+    New snapshots go to the same journal. Its directories and addresses are used again if the journal
+    is your own file and nobody else may write to it; --dir replaces them one by one, and the n-th
+    --listen the n-th address.
     """
     from wasnap.process import resume as resumed
 
@@ -45,7 +49,9 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start anew even if the journal holds a snapshot.")
 @options.snapshots
 @options.directories
+@options.addresses
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
     "--unknown-imports",
@@ -35,8 +36,10 @@ def run(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
+    listen: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
     module: str,
@@ -48,6 +51,7 @@ def run(
       wasnap run hello.wasm
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
+      wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
 
@@ -56,7 +60,7 @@ def run(
     a second Ctrl-C ends at once.
 
     The guest sees nothing but what it is given: no directory without --dir, no variable without
-    --env.
+    --env, no network without --listen.
     """
     from wasnap.process import Process
 
@@ -70,7 +74,9 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
         unknown_imports=unknown_imports,

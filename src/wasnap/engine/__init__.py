@@ -5,8 +5,13 @@ native.py    its C API, where wasmtime-py has no class or a slow one
 values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
-memory.py    guest memory for the host, and its way back from a snapshot
-changes.py   which pages of it changed since the last snapshot
+linear.py    memories as the engine has them, shared and not
+memory.py    guest memory for the host
+runs.py      runs of pages
+image.py     the contents of a memory, and how they get into place
+tracking.py  which pages of it may have changed since the last snapshot:
+dirty.py     because the kernel tells, or
+changes.py   by comparing
 control.py   the words by which host and instrumented code talk
 cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
@@ -18,28 +23,27 @@ tables.py    tables as lists of function indices
 traps.py     traps in the user's words
 state.py     a stopped guest as plain data; events
 machine.py   store and instance: how entries run, stop and go on
-guest.py     the guest's thread and the supervisor's hold on it
+sharing.py   what threads share, and which modules can have any
+thread.py    a guest thread: a machine on an OS thread of its own
+guest.py     all threads of a guest, and the supervisor's hold on them
 """
 
 from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
+from wasnap.engine.dirty import Dirty
 from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
+from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
 from wasnap.engine.imports import (
     Definition,
     GlobalDefinition,
     MemoryDefinition,
     TableDefinition,
 )
-from wasnap.engine.memory import (
-    BufferExtent,
-    FileExtent,
-    GuestMemory,
-    MemoryImage,
-    PackedExtent,
-)
-from wasnap.engine.stack import Frame
+from wasnap.engine.memory import GuestMemory, Watched
+from wasnap.engine.runs import Run
+from wasnap.engine.stack import Frame, frames_of
 from wasnap.engine.state import (
     EngineState,
     Entry,
@@ -49,14 +53,18 @@ from wasnap.engine.state import (
     Finished,
     PendingCall,
     Stopped,
+    ThreadState,
     Trapped,
 )
+from wasnap.engine.tracking import Compared, Tracker, tracker
 
 __all__ = [
     "BufferExtent",
     "Cache",
     "Changes",
+    "Compared",
     "Definition",
+    "Dirty",
     "EngineState",
     "Entry",
     "Event",
@@ -75,9 +83,15 @@ __all__ = [
     "PendingCall",
     "Phase",
     "Program",
+    "Run",
     "Stopped",
     "TableDefinition",
+    "ThreadState",
+    "Tracker",
     "Trapped",
+    "Watched",
+    "frames_of",
     "globals_of",
+    "tracker",
     "validate",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from wasnap.engine.state import EngineState
+from wasnap.engine.state import ThreadState
 from wasnap.engine.values import FORMAT, Value
 from wasnap.instrument import abi
 from wasnap.instrument.abi import ProgramInfo
@@ -26,7 +26,7 @@ class GlobalValue(NamedTuple):
     value: Value | None
 
 
-def globals_of(info: ProgramInfo, state: EngineState) -> list[GlobalValue]:
+def globals_of(info: ProgramInfo, state: ThreadState) -> list[GlobalValue]:
     """All mutable globals, by index."""
     return [
         GlobalValue(saved.index, VALUE_TYPE_NAMES[saved.type], _value(saved, state))
@@ -34,7 +34,7 @@ def globals_of(info: ProgramInfo, state: EngineState) -> list[GlobalValue]:
     ]
 
 
-def _value(saved: abi.SavedGlobal, state: EngineState) -> Value | None:
+def _value(saved: abi.SavedGlobal, state: ThreadState) -> Value | None:
     at = saved.address - abi.STATIC_AREA
     if saved.type in FORMAT:
         value: Value = Struct("<" + FORMAT[saved.type]).unpack_from(state.stack, at)[0]

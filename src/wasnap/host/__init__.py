@@ -11,8 +11,11 @@ Map of the room::
     beneath.py                          paths that cannot leave one
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
+    threads.py      guest threads: wasi.thread-spawn
+    futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
     signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has
@@ -22,10 +25,12 @@ Map of the room::
 from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
+from .socket import Address
 from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
 
 __all__ = [
+    "Address",
     "Arena",
     "Clock",
     "FakeClock",

@@ -91,6 +91,8 @@ class Scene:
     """By guest path."""
     standard: dict[str, int]
     """stdin, stdout, stderr -> the descriptor of this process."""
+    listening: Sequence[int] = ()
+    """Descriptors of this process that listen: what the guest is given."""
     unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = field(default_factory=dict)
@@ -115,6 +117,9 @@ class Descriptor(ABC):
 
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
+
+    has_peer = False
+    """Whether it is a pipe or a socket, which somebody else may close at the other end."""
 
     reading: tuple[str, ...] = ()
     """The occasions (protocol.py) that reading from it is."""
@@ -192,8 +197,9 @@ class Descriptor(ABC):
         return os.fstat(self.fileno)
 
     def close(self) -> None:
-        """Give the descriptor of this process back."""
-        os.close(self.fileno)
+        """Give the descriptor of this process back. A guest thread that waits for it gets EBADF."""
+        fileno, self.fileno = self.fileno, -1
+        os.close(fileno)
 
 
 class Descriptors:

@@ -8,7 +8,8 @@ are shared with other processes, and setting O_NONBLOCK would be seen by all of 
 comes. *Writing* writes all of it, as a blocking write does. How many bytes went out already is
 the call's progress, so that none goes out twice. A pipe is opened a second time, non-blocking, for
 ourselves (through /proc); where this cannot be done we write, after each wait, at most PIPE_BUF
-bytes, which a writable pipe takes without blocking.
+bytes, which a writable pipe takes without blocking. Two guest threads may have waited for the same
+thing, so each looks again before it reads or writes, which it then does alone (``protocol.py``).
 
 A standard stream is saved by its role, and a resumed process uses its own. If that is a regular
 file and the same as before, it goes on where the snapshot was: input is not read twice, and output
@@ -81,20 +82,20 @@ def head(views: Views, n: int) -> list[memoryview]:
     return first
 
 
-class _Stream(Descriptor):
-    """What the standard streams and devices have in common."""
+class ByteStream(Descriptor):
+    """What standard streams, devices and connections have in common."""
 
-    __slots__ = ("_writer", "mode", "waits", "written")
+    __slots__ = ("_writer", "has_peer", "mode", "waits", "written")
 
     reading: tuple[str, ...] = (OUTSIDE,)
 
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         super().__init__(fileno, rights, inheriting, fdflags)
         self.mode = os.fstat(fileno).st_mode
-        blocks = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode) or os.isatty(fileno)
-        self.waits: bool = blocks
+        self.has_peer: bool = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode)
+        self.waits: bool = self.has_peer or os.isatty(fileno)
         self.written = 0  # bytes, by the guest, ever; also before a resume
-        self._writer: int | None = None
+        self._writer: int | None = None  # does not block, and is ours alone
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:
             self._writer = _open_again(fileno)
 
@@ -113,6 +114,8 @@ class _Stream(Descriptor):
             return os.readv(self.fileno, views)
         while True:
             call.wait([self.fileno], [], None)
+            if not _ready(self.fileno, select.POLLIN):  # another thread was faster
+                continue
             try:
                 return os.readv(self.fileno, views)
             except BlockingIOError:  # another reader was faster, and it came to us non-blocking
@@ -152,6 +155,8 @@ class _Stream(Descriptor):
                     if nonblocking:
                         raise
                     call.wait([], [self._writer], None)
+                    if self._writer is None:
+                        raise os_error(errno.EBADF) from None  # another thread closed it
         first = head(views, select.PIPE_BUF)
         if nonblocking:
             if not _ready(self.fileno, select.POLLOUT):
@@ -159,6 +164,8 @@ class _Stream(Descriptor):
             return os.writev(self.fileno, first)
         while True:
             call.wait([], [self.fileno], None)
+            if not _ready(self.fileno, select.POLLOUT):  # another thread was faster
+                continue
             try:
                 return os.writev(self.fileno, first)
             except BlockingIOError:  # another writer was faster, and it came to us non-blocking
@@ -194,7 +201,7 @@ class _Stream(Descriptor):
             self._writer = None
 
 
-class Stream(_Stream):
+class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
     __slots__ = ("name", "reading")
@@ -259,7 +266,7 @@ class Stream(_Stream):
             os.lseek(self.fileno, state.offset, os.SEEK_SET)
 
 
-class Device(_Stream):
+class Device(ByteStream):
     """A pipe, terminal or other device in a mapping; opened non-blocking, for us alone."""
 
     __slots__ = ("path", "readable", "root", "writable")
@@ -309,6 +316,9 @@ def _open_again(fileno: int) -> int | None:
 
 
 def _ready(fileno: int, event: int) -> bool:
+    """Whether it can be done without waiting; also where it will fail."""
+    if fileno < 0:  # another thread closed it
+        return True
     poll = select.poll()
     poll.register(fileno, event)
     return bool(poll.poll(0))

@@ -13,20 +13,24 @@ from typing import Any
 
 import msgspec
 
-from ..errors import CannotResume, MissingFile, UsageError
+from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
+from . import futex
 from .clock import Clock, ClockState, SystemClock
 from .config import HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
+from .futex import Futexes, WaiterState
 from .mapped import Root
 from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .root import HostRoot
+from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
+from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
 from .tree.root import TreeRoot
@@ -39,7 +43,14 @@ _DESCRIPTORS_MAX = 65_536
 _STANDARD = ("stdin", "stdout", "stderr")
 
 DescriptorState = (
-    FileState | DirectoryState | StreamState | DeviceState | TreeFileState | TreeDirectoryState
+    FileState
+    | DirectoryState
+    | StreamState
+    | DeviceState
+    | TreeFileState
+    | TreeDirectoryState
+    | ListenerState
+    | ConnectionState
 )
 
 _KINDS: dict[type, type] = {
@@ -47,6 +58,8 @@ _KINDS: dict[type, type] = {
     DirectoryState: HostDirectory,
     StreamState: Stream,
     DeviceState: Device,
+    ListenerState: Listener,
+    ConnectionState: Connection,
     TreeFileState: TreeFile,
     TreeDirectoryState: TreeDirectory,
 }
@@ -57,6 +70,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     A journal stores it as the plain data that ``to_plain`` makes.
@@ -70,6 +84,8 @@ class HostState(msgspec.Struct, frozen=True):
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
+    threads: ThreadsState = ThreadsState()
+    futexes: list[WaiterState] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -97,7 +113,7 @@ class Host:
     def __init__(
         self, config: HostConfig, clock: Clock | None = None, random: Random | None = None
     ) -> None:
-        """Opens the mapped directories. Raises MissingFile."""
+        """Opens the mapped directories and the addresses. Raises MissingFile, CannotListen."""
         self.args = [os.fsencode(argument) for argument in config.args]
         self.env = [os.fsencode(f"{name}={value}") for name, value in config.env.items()]
         self.clock: Clock = clock or SystemClock()
@@ -106,6 +122,8 @@ class Host:
         self.arena = Arena()
         self.occasions = Occasions()
         self.explicit = Explicit()
+        self.threads = Threads()
+        self.futexes = Futexes(lambda: self.clock)
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -114,8 +132,14 @@ class Host:
         }
         self._streams: dict[str, Stream] = {}
         self._roots: dict[str, Root] = {}
+        self._addresses = [Address.parse(text) for text in config.listen]
+        self.listening: tuple[str, ...] = ()
+        """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
+
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
+        if self._addresses and "LISTEN_FDS" not in config.env:
+            self.env.append(b"LISTEN_FDS=%d" % len(self._addresses))
         for mapping in config.dirs:
             if mapping.guest in self._roots:
                 self.close()
@@ -130,7 +154,11 @@ class Host:
                     f"cannot map {mapping.host} as {mapping.guest}: {error.strerror}",
                     "it must be a directory that may be read",
                 ) from None
-        self.open_first()
+        try:
+            self.open_first()
+        except CannotListen:
+            self.close()
+            raise
 
     def _open(self, mapping: Mapping) -> Root:
         if mapping.kind == "dir":
@@ -141,14 +169,31 @@ class Host:
         return {guest: root for guest, root in self._roots.items() if isinstance(root, TreeRoot)}
 
     def open_first(self) -> None:
-        """The descriptors of a fresh start: 0 to 2 are the standard streams, then the mappings."""
+        """The descriptors of a fresh start: 0 to 2 are the standard streams, then come the sockets
+        to accept on, then the mappings.
+        """
         first: dict[int, Descriptor] = {}
         for number, name in enumerate(_STANDARD):
             if name in self._standard:
                 first[number] = self._streams[name] = Stream(name, self._standard[name])
-        for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
-            first[number] = root.preopen()
+        listeners = self._listen()
+        self.listening = tuple(str(listener.address) for listener in listeners)
+        preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
+        first.update(enumerate(preopens, start=len(_STANDARD)))
         self.descriptors.replace_all(first)
+
+    def _listen(self) -> list[Listener]:
+        """All or none. Raises CannotListen."""
+        self.descriptors.close_all()  # the addresses may be in use by ourselves
+        listeners: list[Listener] = []
+        try:
+            for address in self._addresses:
+                listeners.append(Listener.open(address, len(listeners)))
+        except CannotListen:
+            for listener in listeners:
+                listener.close()
+            raise
+        return listeners
 
     def function(
         self, module: str, name: str, type: tuple[bytes, bytes] | None = None
@@ -162,10 +207,14 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self) | self.explicit.functions()
+            self._functions = wasip1.functions(self)
+            for provider in (self.explicit, self.threads, self.futexes):
+                self._functions |= provider.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
+        if module == futex.MODULE:  # ours, and not for guests
+            found = None
         if module not in wasip1.MODULES:
             return found or unknown(module, name, type, self._unknown_imports)
         if found is None or (found.params, found.results) != type:
@@ -184,6 +233,8 @@ class Host:
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
+            threads=self.threads.capture(),
+            futexes=self.futexes.capture(),
         )
 
     def restore(self, state: HostState, arena: Arena | None = None) -> None:
@@ -192,7 +243,8 @@ class Host:
         ``arena``: loaded from the same snapshot. Everything is opened and checked first, and
         nothing touched before. Raises CannotResume with all that is missing or different.
         """
-        scene = Scene(self._roots, self._standard)
+        given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
+        scene = Scene(self._roots, self._standard, given)
         arena = arena or Arena()
         differences = self._restore_trees(state.trees, arena)
         for saved in state.descriptors:
@@ -217,6 +269,8 @@ class Host:
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
+        self.threads.restore(state.threads)
+        self.futexes.restore(state.futexes)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

@@ -8,8 +8,9 @@ an extent takes pages out of that set, and puts them in if its own block is bad.
 from __future__ import annotations
 
 from wasnap.errors import JournalError
+from wasnap.journal import image
 from wasnap.journal.carry import tables
-from wasnap.journal.image import Block, MemoryTable, block_of, stored_crc
+from wasnap.journal.image import Block, MemoryTable, block_of
 from wasnap.journal.index import Index
 from wasnap.journal.layout import StoredExtent
 from wasnap.journal.proof import SnapshotInfo
@@ -72,7 +73,7 @@ class _Check:
             return False
         block = block_of(extent)
         if block not in self._bad:
-            if stored_crc(self._storage, block) == block.crc:
+            if image.stored_crc(self._storage, block) == block.crc:
                 self._crcs[block.position] = block.crc
             else:
                 self._bad.add(block)

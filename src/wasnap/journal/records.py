@@ -41,6 +41,7 @@ class StartRecord(Record, kw_only=True):
     args: list[str] = []
     env: dict[str, str] = {}
     dirs: list[Directory] = []
+    listen: list[str] = []
     counted: bool = False
     options: dict[str, Any] = {}
     ids_used: int = 0
@@ -112,6 +113,7 @@ class StackRecord(Record, kw_only=True):
     entries: list[Entry] = []
     entry: int = 0
     thread: int = 0
+    begun: bool = True
 
 
 class TablesRecord(Record, kw_only=True):

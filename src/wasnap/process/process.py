@@ -2,14 +2,15 @@
 
 Who does what::
 
-    supervisor     the thread that calls ``run``: waits for the guest's events, takes snapshots
+    supervisor     the thread that calls ``run``: waits for whatever happens, and decides
     guest thread   runs the guest, and nothing else (engine/guest.py)
+    saver          writes snapshots, mostly while the guest runs (saver.py)
     triggers       submit requests, from a thread of their own or from a signal handler
 
-A request is put on a list, and the guest told to stop. The supervisor, told that it did, serves
-all requests on the list and lets the guest go on; then it looks at the list again, because a stop
-asked for in between was void. Whatever fails in a snapshot, the program goes on: a failure is told
-once, and the journal is as it was before.
+A request is put on the desk, and the supervisor nudged: it has a snapshot prepared, then the guest
+stopped, what lies on the desk served (serving.py), and lets the guest go on. Then it looks at the
+desk again, because a stop asked for in between was void. Nothing ends while a snapshot is being
+committed, unless somebody says "now" (EndNow).
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wasnap import snapshot as snapshots
 from wasnap import triggers
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
-from wasnap.errors import UsageError, WasnapError
-from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
+from wasnap.errors import UsageError
+from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.host.signals import pause
-from wasnap.journal import Journal, check_label
+from wasnap.journal import check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
-from wasnap.snapshot import World
+from wasnap.process.serving import Service
+from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Request
 from wasnap.version import VERSION
 
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
 """For a guest to come to its next safepoint when the process ends."""
+_NOW_SECONDS = 0.1
+"""The same, when it ends at once."""
 
 _NEVER = 1 << 62
 
@@ -49,11 +52,13 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
     ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
-    or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    or without a snapshot; None: they wait for it. ``after_snapshot``: a shell command for each
+    snapshot (see ``wasnap.triggers.after``). ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
@@ -76,8 +81,10 @@ class Process:
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        listen: Sequence[str] = (),
         label: str = "",
         grace: float | None = None,
+        after_snapshot: str | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -90,13 +97,16 @@ class Process:
         control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot or label):
+        if journal is None and (wants_snapshots or stop_after_snapshot or after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
         if label:
             check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._after = None
+        if journal is not None and after_snapshot:
+            self._after = triggers.After(after_snapshot, journal)
         self._label = label
         self._on_snapshot = on_snapshot
         self._control = control
@@ -108,6 +118,7 @@ class Process:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            listen=tuple(str(Address.parse(address)) for address in listen),
             unknown_imports=unknown_imports,
         )
         self._journal_path = None if journal is None else Path(journal)
@@ -123,18 +134,19 @@ class Process:
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
 
-        self._desk = Desk(self._stop_guest)
+        self.listening: tuple[str, ...] = ()
+        """The addresses the guest accepts on, with their true ports; once it runs."""
+
+        self._desk = Desk(self._nudge)
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
         self._world: World | None = None
-        self._journal: Journal | None = None
-        self._parent: int | None = None
-        self._saved_activity = 0
-        self._snapshot_ns: int | None = None
+        self._service: Service | None = None
+        self._kept_by_disk = False
+        self._close_seconds = _CLOSE_SECONDS
         self._started_ns = 0
         self._command: list[str] = []
-        self._told: set[str] = set()
 
     # -- the story ---------------------------------------------------------------------------
 
@@ -197,7 +209,7 @@ class Process:
             counted=self._counted,
             name=self._name,
         )
-        cleanup.callback(launch.close)
+        cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
@@ -213,33 +225,49 @@ class Process:
             host.close()
             raise
         world = World(program, guest, host, launch.module)
-        cleanup.callback(_close, world)
+        cleanup.callback(self._unless_kept, self._close, world)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        self._journal = launch.open_journal()
-        if launch.snapshot is not None:
-            assert self._journal is not None
-            snapshots.restore(world, self._journal, launch.snapshot)
-            self._parent = launch.snapshot.info.id
-            self._snapshot_ns = launch.snapshot.info.time_ns
-            log.info("resuming snapshot %d of %s", self._parent, self._journal.path)
+        self.listening = world.host.listening
+        for address in self.listening:
+            log.info("listening on %s", address)
+        journal = launch.open_journal(self.listening)
+        resumed = launch.snapshot
+        if journal is not None:
+            parent = None if resumed is None else resumed.info.id
+            self._service = Service(
+                self._desk,
+                Saver(world, journal, parent, world.guest.nudge),
+                world.guest,
+                newest=None if resumed is None else (resumed.info.id, resumed.info.time_ns),
+                label=self._label,
+                stop_after=self._stop_after_snapshot,
+                wait=self._counted,
+                on_snapshot=self._on_snapshot,
+                committed=None if self._after is None else self._after.committed,
+            )
+        if resumed is not None:
+            assert journal is not None
+            restore(world, journal, resumed)
+            log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
         self._world = world
-        if launch.snapshot is not None:
+        if resumed is not None:
             self._proceed(world)
         else:
             world.guest.start(countdown=self._next_countdown())
-            self._stop_if_wanted()
+            self._look(world)
 
     def _supervise(self, world: World) -> int:
         while True:
             event = world.guest.wait()
-            if event is None:  # a signal's handler was due, and has run
+            if event is None:  # nudged, or a signal's handler was due and has run
+                self._look(world)
                 continue
             self._count(world)
             match event:
                 case Stopped():
-                    code = self._stopped(world)
+                    code = self._stopped()
                     if code is not None:
                         return code
                     self._proceed(world)
@@ -252,59 +280,58 @@ class Process:
                 case Failed(error):
                     raise error
 
-    def _stopped(self, world: World) -> int | None:
+    def _look(self, world: World) -> None:
+        """See what there is to do while the guest runs; a stop while it did not was void."""
+        wanted = self._service is not None and self._service.look()
+        if wanted or self._stop_code is not None:
+            world.guest.stop()
+
+    def _stopped(self) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
-        if self._countdown and self._journal is not None and not self._desk.waiting:
+        if self._service is None:
+            return None
+        if self._countdown and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
-        code: int | None = None
-        paused = False
-        for request in self._desk.take():
-            then, taken = request.then, self._serve(world, request)
-            if taken or then.anyway:
-                paused = paused or then.pause
-                if then.end is not None:
-                    code = then.end
-                elif taken and self._stop_after_snapshot and code is None:
-                    code = 0
-        if code is not None:
+        then = self._service.serve()
+        if then.end is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
-        elif paused:
+        elif then.pause:
             pause()
-        return code
-
-    def _serve(self, world: World, request: Request) -> bool:
-        """Whether there is a snapshot. If not, the program goes on all the same."""
-        try:
-            taken = self._take(world, request)
-        except (WasnapError, OSError, MemoryError) as error:
-            self._tell(error)
-            request.fail(error)
-            return False
-        if self._on_snapshot is not None:
-            self._on_snapshot(taken)
-        request.serve(taken)
-        return True
-
-    def _take(self, world: World, request: Request) -> int:
-        assert self._journal is not None
-        began = time.perf_counter()
-        label = request.label or self._label
-        taken = snapshots.take(world, self._journal, self._parent, request.trigger, label)
-        self._parent = taken
-        self._snapshot_ns = time.time_ns()
-        self._saved_activity = world.guest.activity
-        if self._told:
-            self._told.clear()
-            log.warning("snapshots can be written again")
-        took_ms = 1000 * (time.perf_counter() - began)
-        log.debug("snapshot %d (%s): %.1f ms", taken, request.trigger, took_ms)
-        return taken
+        return then.end
 
     def _proceed(self, world: World) -> None:
         world.guest.proceed(countdown=self._next_countdown())
-        self._stop_if_wanted()
+        self._look(world)
+
+    def _finish(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        """Wait for what is being committed, unless this is an end at once."""
+        service = self._service
+        if service is None:
+            return
+        abandon = kind is not None and not issubclass(kind, Exception)
+        try:
+            if not abandon:
+                service.finish()
+        except BaseException:
+            abandon = True
+            raise
+        finally:
+            self._kept_by_disk = not service.close(abandon=abandon)
+            if abandon:
+                self._close_seconds = _NOW_SECONDS
+
+    def _unless_kept(self, free: Callable[..., None], *what: World) -> None:
+        """Free what the saver uses, unless it still does."""
+        if not self._kept_by_disk:
+            free(*what)
+
+    def _close(self, world: World) -> None:
+        """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
+        if world.guest.close(self._close_seconds):
+            world.host.close()
+        world.close()
 
     def _end(self) -> None:
         """From here on nothing is served any more."""
@@ -318,20 +345,24 @@ class Process:
         around = Around(
             submit=self._desk.submit,
             activity=lambda: guest.activity,
-            changed=lambda: guest.activity != self._saved_activity,
+            changed=lambda: self._service is None or guest.activity != self._service.saved_activity,
             occasions=host.occasions,
         )
-        cleanup.enter_context(triggers.ears(guest.nudge))
+        cleanup.enter_context(triggers.ears(self._heard))
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)
-        cleanup.callback(self._end)  # first: a trigger may wait for an answer
+        if self._after is not None:
+            cleanup.callback(self._after.close)  # while signals are heard: they end the wait
+        cleanup.callback(self._end)  # before that: a trigger may wait for an answer
+        cleanup.push(self._finish)
         guest.listen(host.occasions)
         if self._journal_path is not None:
             host.explicit.ask = self._ask
 
     def _status(self) -> Status:
         """For those who ask from outside; on a thread of theirs."""
+        newest = None if self._service is None else self._service.newest
         return Status(
             pid=os.getpid(),
             wasnap=VERSION,
@@ -340,8 +371,8 @@ class Process:
             journal=None if self._journal_path is None else os.path.abspath(self._journal_path),
             triggers=[trigger.name for trigger in self._triggers],
             started_ns=self._started_ns,
-            snapshot=self._parent,
-            snapshot_ns=self._snapshot_ns,
+            snapshot=newest and newest[0],
+            snapshot_ns=newest and newest[1],
         )
 
     def _ask(self) -> Callable[[], bool]:
@@ -351,22 +382,22 @@ class Process:
         return request.wait
 
     def _stop_guest(self) -> None:
-        """Have the supervisor look at the desk; from any thread, or a signal handler."""
+        """From any thread, or a signal handler."""
         world = self._world
         if world is not None:
             world.guest.stop()
 
-    def _stop_if_wanted(self) -> None:
-        """A stop that was asked for while the guest did not run was void."""
-        if self._desk.waiting or self._stop_code is not None:
-            self._stop_guest()
+    def _heard(self) -> None:
+        """A signal came: have the supervisor run its handler, wherever it waits."""
+        self._nudge()
+        if self._service is not None:
+            self._service.nudge()
 
-    def _tell(self, error: BaseException) -> None:
-        """A snapshot failed: say so once for each cause."""
-        reason = str(error)
-        if reason not in self._told:
-            self._told.add(reason)
-            log.warning("no snapshot: %s; the program goes on", reason)
+    def _nudge(self) -> None:
+        """Have the supervisor look at the desk; from any thread, or a signal handler."""
+        world = self._world
+        if world is not None:
+            world.guest.nudge()
 
     # -- counted programs --------------------------------------------------------------------
 
@@ -388,8 +419,10 @@ def resume(
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    listen: Sequence[str] = (),
     label: str = "",
     grace: float | None = None,
+    after_snapshot: str | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
@@ -410,8 +443,10 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
         grace=grace,
+        after_snapshot=after_snapshot,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -419,10 +454,3 @@ def resume(
         on_snapshot=on_snapshot,
         control=control,
     )
-
-
-def _close(world: World) -> None:
-    """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
-    if world.guest.close(_CLOSE_SECONDS):
-        world.host.close()
-    world.close()
