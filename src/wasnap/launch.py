@@ -24,15 +24,15 @@ import time
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast, get_args
 
 import msgspec
 
 from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
-from wasnap.host import Address, HostConfig, Mapping
+from wasnap.host import Address, HostConfig, Kind, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
-from wasnap.journal import Directory, Journal, Snapshot, StartRecord
+from wasnap.journal import Directory, Durability, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
 from wasnap.version import VERSION
 
@@ -45,7 +45,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
 
 Directories: TypeAlias = MappingOf[str, str | os.PathLike[str] | Mapping]
-"""Guest path -> host path, or a ``Mapping`` (which can be read-only)."""
+"""Guest path -> host path, or a ``Mapping`` (read-only, ``Mapping.tmp()``, ``Mapping.overlay()``);
+its own guest path is not looked at."""
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Launch:
     journal: Journal | None = None
     snapshot: Snapshot | None = None
     create: Path | None = None
+    durability: Durability = "system"
 
     def load(self) -> Program:
         """The code to be run. Raises InvalidModule or UnsupportedModule.
@@ -92,7 +94,9 @@ class Launch:
         """
         if self.create is not None and self.journal is None:
             self.start.listen = list(listening)
-            self.journal = Journal.create(self.create, self.module, self.start, overwrite=True)
+            self.journal = Journal.create(
+                self.create, self.module, self.start, overwrite=True, durability=self.durability
+            )
         return self.journal
 
     def close(self) -> None:
@@ -110,12 +114,13 @@ def begin(
     fresh: bool = False,
     counted: bool = False,
     name: str = "",
+    durability: Durability = "system",
 ) -> Launch:
     """Decide. Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume."""
     if module is None:
         if journal is None:
             raise UsageError("there is neither a module nor a journal")
-        return _from_journal(journal, at, config)
+        return _from_journal(journal, at, config, durability)
     data, name = _read(module, name)
     config = _with_name(config, name)
     start = StartRecord(
@@ -127,19 +132,25 @@ def begin(
         args=[_text(argument) for argument in config.args],
         env={_text(key): _text(value) for key, value in config.env.items()},
         dirs=[
-            Directory(guest=m.guest, host=os.path.abspath(m.host), readonly=m.readonly)
+            Directory(
+                guest=m.guest,
+                host=os.path.abspath(m.host) if m.host else "",
+                readonly=m.readonly,
+                mapping=m.kind,
+                size=m.size,
+            )
             for m in config.dirs
         ],
         counted=counted,
         options={"unknown_imports": config.unknown_imports},
     )
-    launch = Launch(data, name, config, start, create=journal)
+    launch = Launch(data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
         return launch
     if fresh:
         _must_be_journal(journal)
         return launch
-    opened = Journal.open_for_writing(journal)
+    opened = Journal.open_for_writing(journal, durability=durability)
     try:
         if opened.start.module_sha256 != start.module_sha256:
             raise WrongModule(
@@ -158,13 +169,15 @@ def begin(
 def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     """As ``HostConfig`` wants them."""
     return tuple(
-        host if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
+        replace(host, guest=guest) if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
         for guest, host in (dirs or {}).items()
     )
 
 
-def _from_journal(path: Path, at: int | str | None, config: HostConfig) -> Launch:
-    opened = Journal.open_for_writing(path)
+def _from_journal(
+    path: Path, at: int | str | None, config: HostConfig, durability: Durability
+) -> Launch:
+    opened = Journal.open_for_writing(path, durability=durability)
     try:
         config = _with_recorded(opened, config)
         return _resumed(opened, at, opened.module(), config)
@@ -178,7 +191,11 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
-    config = replace(config, unknown_imports=start.options.get("unknown_imports", "refuse"))
+    config = replace(
+        config,
+        unknown_imports=start.options.get("unknown_imports", "refuse"),
+        dirs=tuple(replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs),
+    )
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 
@@ -186,9 +203,10 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
     """The configuration with the recorded directories and addresses that were not given again."""
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
+    granted = [d for d in recorded if d.mapping != "tmp"]  # what is in memory is nobody's
     addresses = journal.start.listen[len(config.listen) :]
-    if (recorded or addresses) and not _is_ours(journal):
-        wanted = [f"--dir HOST::{d.guest}" for d in recorded]
+    if (granted or addresses) and not _is_ours(journal):
+        wanted = [f"--{d.mapping} HOST::{d.guest}" for d in granted]
         wanted += [f"--listen {each}" for each in journal.start.listen] if addresses else []
         raise CannotResume(
             f"the directories and addresses recorded in {journal.path} are not used: "
@@ -196,7 +214,7 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
             f"give them again ({' '.join(wanted)}), or chmod go-w your own copy of the journal",
         )
     config = _at_recorded_ports(journal, config)
-    dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
+    dirs = {d.guest: _recorded(d) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
     return replace(config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses))
 
@@ -208,6 +226,17 @@ def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:
         if listen[i].port == 0:
             listen[i] = msgspec.structs.replace(listen[i], port=Address.parse(recorded).port)
     return replace(config, listen=tuple(map(str, listen)))
+
+
+def _recorded(directory: Directory) -> Mapping:
+    if directory.mapping not in get_args(Kind):
+        raise JournalError(
+            f"{directory.guest} is mapped in a way that this wasnap does not know:"
+            f" {directory.mapping}",
+            "resume it with the wasnap that made it",
+        )
+    kind = cast(Kind, directory.mapping)
+    return Mapping(directory.host, directory.guest, directory.readonly, kind, directory.size)
 
 
 def _is_ours(journal: Journal) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.host import Mapping
+    from wasnap.journal import Durability
 
 
 @click.command()
@@ -21,10 +26,11 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
     after_snapshot: str | None,
     grace: float | None,
-    dirs: tuple[str, ...],
+    dirs: dict[str, Mapping],
     listen: tuple[str, ...],
     journal: str,
 ) -> None:
@@ -37,18 +43,19 @@ def resume(
       wasnap resume --dir elsewhere::/data job.journal
 
     New snapshots go to the same journal. Its directories and addresses are used again if the journal
-    is your own file and nobody else may write to it; --dir replaces them one by one, and the n-th
-    --listen the n-th address.
+    is your own file and nobody else may write to it; --dir and --overlay replace them one by one, and
+    the n-th --listen the n-th address.
     """
     from wasnap.process import resume as resumed
 
     process = resumed(
         journal,
         at,
-        dirs=options.read_dirs(dirs),
+        dirs=dirs,
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         listen=listen,
         label=label,
         after_snapshot=after_snapshot,

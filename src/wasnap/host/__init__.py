@@ -23,10 +23,10 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import HostConfig, Mapping, UnknownImports
+from .config import HostConfig, Kind, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
-from .tree.arena import Arena, SavedRun
+from .tree.arena import Arena
 from .world import Host, HostState
 
 __all__ = [
@@ -37,9 +37,9 @@ __all__ = [
     "Host",
     "HostConfig",
     "HostState",
+    "Kind",
     "Mapping",
     "Random",
-    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",

@@ -19,6 +19,7 @@
     places    where each page of a memory stands in the file
     sift      which pages a snapshot has to store
     pages     pages that have changed -> extents; again and again, until the commit
+    trust     which snapshots need not be read through before they are used
     writer    one snapshot, written; the one commit point
     labels    names for snapshots
     journal   Journal: the door for everybody else
@@ -34,7 +35,7 @@ from wasnap.journal.image import Extent, MemoryImage
 from wasnap.journal.index import Damaged
 from wasnap.journal.journal import Durability, Journal
 from wasnap.journal.labels import check_label
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
 from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import (
     BeginRecord,
@@ -54,6 +55,7 @@ from wasnap.journal.storage import Storage
 from wasnap.journal.writer import SnapshotWriter
 
 __all__ = [
+    "HOST_MEMORY",
     "PAGE_SIZE",
     "BeginRecord",
     "Damaged",

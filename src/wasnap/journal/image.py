@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -120,6 +120,18 @@ class MemoryImage:
         content.append(ZERO_PAGE * (end - first_page))
         return b"".join(content)
 
+    def content(self) -> Iterator[tuple[int, bytes | memoryview]]:
+        """First page and content of all runs of pages that are stored, in no order; the others are
+        zero. JournalError as for ``read``.
+        """
+        step = CHUNK // PAGE_SIZE
+        for extent in self.extents:
+            if extent.offset is not None:
+                end = extent.first_page + extent.n_pages
+                for first in range(extent.first_page, end, step):
+                    yield first, self.read(first, min(step, end - first))
+        yield from self.unpack()
+
     def unpack(self) -> Iterator[tuple[int, memoryview]]:
         """First page and content of all runs of pages that are stored compressed, in no order.
 
@@ -143,10 +155,11 @@ class MemoryImage:
 
         ``verified``: blocks known to be right, which are skipped; those found right are added.
         """
-        for block in self.blocks:
-            if block in verified:
-                continue
-            if stored_crc(self.storage, block) != block.crc:
+        unchecked = [block for block in self.blocks if block not in verified]
+        crc = partial(stored_crc, self.storage)
+        crcs = pack.in_parallel(crc, unchecked) if len(unchecked) > 1 else map(crc, unchecked)
+        for block, found in zip(unchecked, crcs, strict=True):
+            if found != block.crc:
                 part = next(part for part in self.parts if block_of(part) == block)
                 raise JournalError(
                     f"memory {self.index}, pages {part.first_page} to {part.end - 1}, is damaged"

@@ -30,7 +30,7 @@ from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
 from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
 from wasnap.host.signals import pause
-from wasnap.journal import check_label
+from wasnap.journal import Durability, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
@@ -51,7 +51,8 @@ class Process:
     """One guest process. ``run`` it once; the other methods are for other threads.
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
-    program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``
+    (read-only, ``Mapping.tmp()``, ``Mapping.overlay(host)``).
     ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
@@ -64,7 +65,8 @@ class Process:
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
     ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
     ``trap`` when one is called, or let it do nothing and return ``zero``.
-    ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
+    ``durability``: what a committed snapshot survives: loss of power (``system``), or any death of
+    the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     """
 
@@ -93,6 +95,7 @@ class Process:
         counted: Iterable[int] | None = None,
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
+        durability: Durability = "system",
         on_snapshot: Callable[[int], None] | None = None,
         control: bool = False,
     ) -> None:
@@ -125,6 +128,7 @@ class Process:
         self._at = at
         self._fresh = fresh
         self._name = name
+        self._durability = durability
         self._clock = clock
         self._random = random
         self._counted = counted is not None
@@ -208,6 +212,7 @@ class Process:
             fresh=self._fresh,
             counted=self._counted,
             name=self._name,
+            durability=self._durability,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -427,6 +432,7 @@ def resume(
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
+    durability: Durability = "system",
     on_snapshot: Callable[[int], None] | None = None,
     control: bool = False,
 ) -> Process:
@@ -451,6 +457,7 @@ def resume(
         stdout=stdout,
         stderr=stderr,
         counted=counted,
+        durability=durability,
         on_snapshot=on_snapshot,
         control=control,
     )

@@ -19,8 +19,11 @@ def lines(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"  module   {printable(start['module_name'])}  {size}  sha256 {sha256}"
         yield f"  args     {' '.join(map(quoted, start['args'])) or '(none)'}"
         for directory in start["dirs"]:
-            names = f"{quoted(directory['guest'])} = {quoted(directory['host'])}"
-            yield f"  dir      {names}{'  read-only' if directory['readonly'] else ''}"
+            names = quoted(directory["guest"])
+            if directory["host"]:
+                names += f" = {quoted(directory['host'])}"
+            kind = printable(directory["mapping"])
+            yield f"  {kind:8} {names}{'  read-only' if directory['readonly'] else ''}"
         for address in start["listen"]:
             yield f"  listen   {quoted(address)}"
         yield f"  made by  {printable(view['made_by'])}, {time_text(view['created_ns'])}"

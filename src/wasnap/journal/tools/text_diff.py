@@ -7,7 +7,7 @@ from typing import Any
 
 from wasnap.journal.layout import PAGE_SIZE
 from wasnap.journal.tools.diff import same
-from wasnap.journal.tools.text_snapshot import frame_lines
+from wasnap.journal.tools.text_snapshot import frame_lines, memory_name
 from wasnap.journal.tools.words import is_leaf, leaf, printable, size_text, value_lines
 
 RUNS_SHOWN = 40
@@ -41,7 +41,7 @@ def _memory_lines(memory: Mapping[str, Any]) -> Iterator[str]:
     )
     size = before if before == after else f"{before} -> {after}"
     yield (
-        f"memory {memory['index']}: {size}, {memory['bytes']:,} bytes"
+        f"{memory_name(memory['index'])}: {size}, {memory['bytes']:,} bytes"
         f" in {memory['pages']:,} pages differ"
     )
     for run in memory["runs"][:RUNS_SHOWN]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
 from wasnap.journal.tools.view import bytes_of
 from wasnap.journal.tools.words import (
     is_leaf,
@@ -49,10 +49,8 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
         traits = "64-bit " * memory["is64"] + "shared " * memory["shared"]
         total = size_text(memory["pages_total"] * PAGE_SIZE)
         stored = size_text(memory["pages_stored"] * PAGE_SIZE)
-        yield (
-            f"{traits}memory {memory['index']}: {total}, {stored} of it not zero,"
-            f" in {memory['extents']} extents"
-        )
+        name = memory_name(memory["index"])
+        yield f"{traits}{name}: {total}, {stored} of it not zero, in {memory['extents']} extents"
         yield from _ranges(memory)
     for table in view["tables"]:
         elements = table["elements"]
@@ -67,6 +65,11 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
     if host:
         yield "host"
         yield from value_lines(host, "  ")
+
+
+def memory_name(index: int) -> str:
+    """What to call one of the memories in a snapshot."""
+    return "directories in memory" if index == HOST_MEMORY else f"memory {index}"
 
 
 def frame_lines(frames: Sequence[Mapping[str, Any]]) -> Iterator[str]:
