@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,6 @@ from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
 from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
-from wasnap.host.signals import pause
 from wasnap.journal import Durability, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
@@ -43,6 +43,11 @@ _CLOSE_SECONDS = 1.0
 """For a guest to come to its next safepoint when the process ends."""
 _NOW_SECONDS = 0.1
 """The same, when it ends at once."""
+
+SWITCH_SECONDS = 0.0005
+"""How long one of our threads may keep the interpreter while another wants it, as long as a process
+runs: a host call, and a guest that goes on, must not wait for a snapshot that is being written.
+"""
 
 _NEVER = 1 << 62
 
@@ -166,6 +171,8 @@ class Process:
         self._started_ns = time.time_ns()
         try:
             with contextlib.ExitStack() as cleanup:
+                cleanup.callback(sys.setswitchinterval, sys.getswitchinterval())
+                sys.setswitchinterval(SWITCH_SECONDS)
                 if self._control:
                     submit = None if self._journal_path is None else self._desk.submit
                     server = Server(submit, self._status, self._triggers)
@@ -230,6 +237,7 @@ class Process:
             host.close()
             raise
         world = World(program, guest, host, launch.module)
+        cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
         return world, launch
 
@@ -256,6 +264,7 @@ class Process:
             assert journal is not None
             restore(world, journal, resumed)
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
+            world.host.paint()
         self._world = world
         if resumed is not None:
             self._proceed(world)
@@ -272,7 +281,7 @@ class Process:
             self._count(world)
             match event:
                 case Stopped():
-                    code = self._stopped()
+                    code = self._stopped(world)
                     if code is not None:
                         return code
                     self._proceed(world)
@@ -291,7 +300,7 @@ class Process:
         if wanted or self._stop_code is not None:
             world.guest.stop()
 
-    def _stopped(self) -> int | None:
+    def _stopped(self, world: World) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
@@ -301,9 +310,10 @@ class Process:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
         if then.end is not None:
+            world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         elif then.pause:
-            pause()
+            world.host.pause()
         return then.end
 
     def _proceed(self, world: World) -> None:
