@@ -9,10 +9,13 @@ A file that was made after the newest point is removed without a trace: no snaps
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from typing import TypeVar
+
+from wasnap.host.beneath import os_error
 
 from .entries import Entry, Foreign, Gone, Identity, Is, Lost, Made, Moved, Stamped, Times
 from .kept import identity
@@ -238,7 +241,9 @@ class Names:
         file: Identity | None = None,
         kept: int = 0,
     ) -> int | None:
-        """Note that a name comes into being."""
+        """Note that a name comes into being. EEXIST if it is there: there is nothing to note."""
+        if self._status(at, name) is not None:
+            raise os_error(errno.EEXIST)
         place = self._place(base, at, name)
         if place is None:
             return None
