@@ -3,6 +3,7 @@
 runtime      instrumented over plain, beside asyncify: kernels and real programs; sizes
 instrument   time to instrument over time to compile; the second start
 hostcall     a host call through our edge, beside wasmtime.Func
+wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 """
 
@@ -12,7 +13,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "latency")
+NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency")
 
 
 def main(names: list[str]) -> int:

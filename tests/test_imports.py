@@ -26,6 +26,7 @@ RANKS = {
     "snapshot": 6,
     "triggers": 6,
     "launch": 7,
+    "control": 7,
     "process": 8,
     "harness": 9,
     "cli": 9,

@@ -100,7 +100,7 @@ def begin(
     config: HostConfig,
     *,
     journal: Path | None,
-    at: int | None = None,
+    at: int | str | None = None,
     fresh: bool = False,
     counted: bool = False,
     name: str = "",
@@ -140,7 +140,7 @@ def begin(
                 f"{journal} belongs to another module, {opened.start.module_name}",
                 "give another --journal, or --fresh to replace this one",
             )
-        if not opened.snapshots:
+        if opened.empty:
             opened.close()
             return launch
         return _resumed(opened, at, data, config)
@@ -157,7 +157,7 @@ def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     )
 
 
-def _from_journal(path: Path, at: int | None, config: HostConfig) -> Launch:
+def _from_journal(path: Path, at: int | str | None, config: HostConfig) -> Launch:
     opened = Journal.open_for_writing(path)
     try:
         config = _with_recorded(opened, config)
@@ -167,11 +167,11 @@ def _from_journal(path: Path, at: int | None, config: HostConfig) -> Launch:
         raise
 
 
-def _resumed(journal: Journal, at: int | None, module: bytes, config: HostConfig) -> Launch:
+def _resumed(journal: Journal, at: int | str | None, module: bytes, config: HostConfig) -> Launch:
     """Go on from snapshot ``at``, or from the newest that is intact."""
     start = journal.start
     check_transform(start.transform, str(journal.path))
-    snapshot = journal.newest() if at is None else journal.load(at)
+    snapshot = journal.newest() if at is None else journal.load(journal.find(at))
     config = replace(config, unknown_imports=start.options.get("unknown_imports", "refuse"))
     return Launch(module, start.module_name, config, start, journal, snapshot)
 

@@ -24,13 +24,17 @@ from pathlib import Path
 
 from wasnap import snapshot as snapshots
 from wasnap import triggers
+from wasnap.control.messages import Status
+from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError, WasnapError
 from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
-from wasnap.journal import Journal
+from wasnap.host.signals import pause
+from wasnap.journal import Journal, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.snapshot import World
-from wasnap.triggers import Desk, EndNow, Request
+from wasnap.triggers import Around, Desk, EndNow, Request
+from wasnap.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +49,18 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
-    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``) is
-    resumed, unless ``fresh``. ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
-    ``snapshot_timer``: seconds. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
+    id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
+    ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
+    ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
+    or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
     ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
     ``trap`` when one is called, or let it do nothing and return ``zero``.
     ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
+    ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     """
 
     def __init__(
@@ -64,11 +71,13 @@ class Process:
         dirs: Directories | None = None,
         *,
         journal: str | os.PathLike[str] | None = None,
-        at: int | None = None,
+        at: int | str | None = None,
         fresh: bool = False,
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        label: str = "",
+        grace: float | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -78,14 +87,19 @@ class Process:
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
         on_snapshot: Callable[[int], None] | None = None,
+        control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot):
+        if journal is None and (wants_snapshots or stop_after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
+        if label:
+            check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
-        self._triggers = [] if journal is None else triggers.make(names, snapshot_timer)
+        self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._label = label
         self._on_snapshot = on_snapshot
+        self._control = control
         self._module = module
         self._config = HostConfig(
             args=tuple(args),
@@ -116,6 +130,10 @@ class Process:
         self._world: World | None = None
         self._journal: Journal | None = None
         self._parent: int | None = None
+        self._saved_activity = 0
+        self._snapshot_ns: int | None = None
+        self._started_ns = 0
+        self._command: list[str] = []
         self._told: set[str] = set()
 
     # -- the story ---------------------------------------------------------------------------
@@ -129,10 +147,15 @@ class Process:
         if self._supervisor is not None:
             raise RuntimeError("a process runs once: make another one")
         self._supervisor = threading.current_thread()
+        self._started_ns = time.time_ns()
         try:
             with contextlib.ExitStack() as cleanup:
+                if self._control:
+                    submit = None if self._journal_path is None else self._desk.submit
+                    server = Server(submit, self._status, self._triggers)
+                    cleanup.callback(server.close)  # last: when all have been answered
                 world, launch = self._make(cleanup)
-                self._arm(cleanup)
+                self._arm(cleanup, world)
                 self._start(world, launch)
                 return self._supervise(world)
         except EndNow as now:
@@ -143,12 +166,15 @@ class Process:
     def snapshot(self, label: str | None = None) -> int:
         """Take a snapshot now, from any thread but the one in ``run``; its id, once committed.
 
+        ``label``: a name for it, that ``at`` takes; an earlier snapshot of that name is hidden.
         Raises ProcessEnded, UsageError without a journal, or why it cannot be taken.
         """
         if self._journal_path is None:
             raise UsageError("snapshots need a journal to go to", "give one: journal=PATH")
         if threading.current_thread() is self._supervisor and not self._ended:
             raise RuntimeError("the thread that is in run() cannot wait for a snapshot")
+        if label:
+            check_label(label)
         request = Request("explicit", label=label or "")
         self._desk.submit(request)
         return request.result()
@@ -175,6 +201,7 @@ class Process:
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
+        self._command = launch.start.args
         program = launch.load()
         host = Host(launch.config, self._clock, self._random)
         types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
@@ -195,6 +222,7 @@ class Process:
             assert self._journal is not None
             snapshots.restore(world, self._journal, launch.snapshot)
             self._parent = launch.snapshot.info.id
+            self._snapshot_ns = launch.snapshot.info.time_ns
             log.info("resuming snapshot %d of %s", self._parent, self._journal.path)
         self._world = world
         if launch.snapshot is not None:
@@ -206,6 +234,8 @@ class Process:
     def _supervise(self, world: World) -> int:
         while True:
             event = world.guest.wait()
+            if event is None:  # a signal's handler was due, and has run
+                continue
             self._count(world)
             match event:
                 case Stopped():
@@ -229,14 +259,19 @@ class Process:
         if self._countdown and self._journal is not None and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
         code: int | None = None
+        paused = False
         for request in self._desk.take():
-            if self._serve(world, request):
-                if request.then is not None:
-                    code = request.then
-                elif self._stop_after_snapshot and code is None:
+            then, taken = request.then, self._serve(world, request)
+            if taken or then.anyway:
+                paused = paused or then.pause
+                if then.end is not None:
+                    code = then.end
+                elif taken and self._stop_after_snapshot and code is None:
                     code = 0
         if code is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
+        elif paused:
+            pause()
         return code
 
     def _serve(self, world: World, request: Request) -> bool:
@@ -255,8 +290,11 @@ class Process:
     def _take(self, world: World, request: Request) -> int:
         assert self._journal is not None
         began = time.perf_counter()
-        taken = snapshots.take(world, self._journal, self._parent, request.trigger, request.label)
+        label = request.label or self._label
+        taken = snapshots.take(world, self._journal, self._parent, request.trigger, label)
         self._parent = taken
+        self._snapshot_ns = time.time_ns()
+        self._saved_activity = world.guest.activity
         if self._told:
             self._told.clear()
             log.warning("snapshots can be written again")
@@ -274,11 +312,43 @@ class Process:
         self._world = None
         self._desk.close()
 
-    def _arm(self, cleanup: contextlib.ExitStack) -> None:
+    def _arm(self, cleanup: contextlib.ExitStack, world: World) -> None:
+        """From here on signals and occasions are heard."""
+        guest, host = world.guest, world.host
+        around = Around(
+            submit=self._desk.submit,
+            activity=lambda: guest.activity,
+            changed=lambda: guest.activity != self._saved_activity,
+            occasions=host.occasions,
+        )
+        cleanup.enter_context(triggers.ears(guest.nudge))
         for trigger in self._triggers:
-            trigger.arm(self._desk.submit)
+            trigger.arm(around)
             cleanup.callback(trigger.disarm)
         cleanup.callback(self._end)  # first: a trigger may wait for an answer
+        guest.listen(host.occasions)
+        if self._journal_path is not None:
+            host.explicit.ask = self._ask
+
+    def _status(self) -> Status:
+        """For those who ask from outside; on a thread of theirs."""
+        return Status(
+            pid=os.getpid(),
+            wasnap=VERSION,
+            state="starting" if self._world is None else "running",
+            command=self._command,
+            journal=None if self._journal_path is None else os.path.abspath(self._journal_path),
+            triggers=[trigger.name for trigger in self._triggers],
+            started_ns=self._started_ns,
+            snapshot=self._parent,
+            snapshot_ns=self._snapshot_ns,
+        )
+
+    def _ask(self) -> Callable[[], bool]:
+        """The guest asks for a snapshot; what is returned waits for it."""
+        request = Request("explicit")
+        self._desk.submit(request)
+        return request.wait
 
     def _stop_guest(self) -> None:
         """Have the supervisor look at the desk; from any thread, or a signal handler."""
@@ -312,17 +382,20 @@ class Process:
 
 def resume(
     journal: str | os.PathLike[str],
-    at: int | None = None,
+    at: int | str | None = None,
     *,
     dirs: Directories | None = None,
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    label: str = "",
+    grace: float | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
     on_snapshot: Callable[[int], None] | None = None,
+    control: bool = False,
 ) -> Process:
     """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
 
@@ -337,11 +410,14 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        label=label,
+        grace=grace,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         counted=counted,
         on_snapshot=on_snapshot,
+        control=control,
     )
 
 

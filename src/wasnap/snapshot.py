@@ -21,10 +21,19 @@ knows nothing of records, the journal nothing of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from wasnap import engine, journal
-from wasnap.engine import Changes, EngineState, FileExtent, Guest, Program
+from wasnap.engine import (
+    BufferExtent,
+    Changes,
+    EngineState,
+    FileExtent,
+    Guest,
+    PackedExtent,
+    Program,
+)
 from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Host, HostState
 from wasnap.instrument import TRANSFORM_VERSION
@@ -180,9 +189,14 @@ def _engine_state(
 
 def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
     fd = source.fileno()
-    extents = [
-        FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset)
-        for first, count, offset in saved.extents
-        if offset is not None
-    ]
-    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents)
+    extents: list[FileExtent | PackedExtent] = []
+    for first, count, offset, packed in saved.extents:
+        if offset is not None:
+            extents.append(FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset))
+        elif packed:
+            extents.append(PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE))
+
+    def unpack() -> Iterator[BufferExtent]:
+        return (BufferExtent(first * PAGE_SIZE, data) for first, data in saved.unpack())
+
+    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from process.conftest import Run, cache, run
@@ -24,20 +24,25 @@ class Command:
 
     def __init__(self, directory: Path, cache: Path) -> None:
         self.directory = directory
+        self.runtime = directory.with_name(f"{directory.name}.run")
+        """Where sockets of running processes are."""
+        self.runtime.mkdir()
         self._started: list[subprocess.Popen[bytes]] = []
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(SOURCE),
             "WASNAP_CACHE_DIR": str(cache),
+            "XDG_RUNTIME_DIR": str(self.runtime),
         }
 
     def __call__(
-        self, *args: str, stdin: bytes = b"", **options: Any
+        self, *args: str, stdin: bytes = b"", file: BinaryIO | None = None, **options: Any
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run it to its end."""
+        """Run it to its end. Its stdin: these bytes, or ``file``."""
+        given: dict[str, Any] = {"input": stdin} if file is None else {"stdin": file}
         return subprocess.run(
             [sys.executable, "-m", "wasnap", *args],
-            input=stdin,
+            **given,
             capture_output=True,
             cwd=self.directory,
             env=self._environment,
@@ -79,8 +84,17 @@ class Started:
         self.printed = process.stdout.readline()
         assert self.printed == b"ready\n", process.communicate()[1].decode()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def write(self, data: bytes) -> None:
+        """More for its stdin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
 
     def end(self, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Wait for its end: exit code, all it printed, stderr.

@@ -143,6 +143,25 @@ def test_at(wasnap: Command) -> None:
     assert len(outputs[0]) >= len(outputs[1]) > 0
 
 
+def test_labels(wasnap: Command) -> None:
+    """A branch with a name: its newest snapshot is resumed by it; one that is given later, too."""
+    module = wasnap.write("slow.wasm", SLOW)
+    wasnap("run", "--journal", "j", "--snapshot-timer", "0.02", module)
+    options = ["--snapshot-timer", "0.02", "--stop-after-snapshot"]
+    branch = wasnap("resume", "j", "--at", "1", "--label", "other", *options)
+    assert branch.returncode == 0
+    assert wasnap("journal", "label", "j", "2", "second").returncode == 0
+    with Journal.open(wasnap.directory / "j") as opened:
+        newest = opened.snapshots[-1]
+        assert (newest.parent, newest.label) == (1, "other")
+    for name, number in (("other", newest.id), ("second", 2)):
+        shown = wasnap("journal", "inspect", "j", "--at", name).stdout.decode()
+        assert shown.startswith(f"snapshot {number} of j\n")
+        again = wasnap("resume", "j", "--at", name, "--snapshot-on", "explicit")
+        whole = wat.counted(60, 1_000_000)
+        assert again.returncode == 7 and whole.endswith(again.stdout)
+
+
 def test_verbose_and_quiet(wasnap: Command) -> None:
     """Notices go to stderr, are ours by name, and can be silenced; errors cannot."""
     module = wasnap.write("slow.wasm", SLOW)
@@ -170,13 +189,18 @@ def test_instrument(wasnap: Command) -> None:
     assert "wasnap.control" in exports
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["resume"], ["journal"], ["instrument"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *[[], ["run"], ["resume"], ["instrument"], ["journal"]],
+        *[["journal", name] for name in ("inspect", "label")],
+    ],
+)
 def test_help_teaches_by_example(wasnap: Command, command: list[str]) -> None:
     """``--help`` of everything shows command lines one can copy."""
     done = wasnap(*command, "--help")
     assert done.returncode == 0
-    if command != ["journal"]:
-        assert b"\n    wasnap " in done.stdout
+    assert b"\n    wasnap " in done.stdout
 
 
 def test_directories(wasnap: Command) -> None:

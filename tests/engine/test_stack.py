@@ -146,7 +146,7 @@ def test_a_continuation_brings_those_it_hands_over_to(program: Program, sites: B
 def test_each_continuation_is_made_once(program: Program, sites: ByHand) -> None:
     count(program, 50, stop_at=set(range(50)), fresh=True)
     assert sites.made == [1, 0]
-    again = Program(program.module, program.info, ByHand, program._cache, program.key)
+    again = Program(program.module, program.info, ByHand, program.cache, program.key)
     count(again, 5, stop_at={1}, fresh=False)
     assert again._sites is None
 

@@ -102,6 +102,12 @@ def test_the_fixture(tmp_path: Path, save_anywhere: SaveAnywhere) -> None:
 
 
 def test_a_chain(tmp_path: Path) -> None:
-    """Fifty processes, each going on where the one before was saved."""
+    """Fifty instances, each going on where the one before was saved."""
     make = Maker(tmp_path, wat.counter(60, 1000, code=3))
     assert chain(make, tmp_path / "work", links=50) == 50
+
+
+def test_a_chain_of_commands(tmp_path: Path) -> None:
+    """The same with the command line, three times."""
+    make = Maker(tmp_path, wat.counter(60, 10_000_000, code=3))
+    assert chain(make, tmp_path / "work", links=3, commands=True) <= 3

@@ -1,18 +1,29 @@
-"""A directory with a host over it, and a way to do without the kernel's path resolution."""
+"""Directories of every kind with a host over them, and a way to do without the kernel's path
+resolution."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from wasnap.host import Host, HostConfig, Mapping, beneath, directory, file, root, stream
+from wasnap.host import Host, HostConfig, Mapping, beneath
 
 from .fakes import Guest
 
 MakeGuest = Callable[..., Guest]
+
+KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
+    "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
+    "overlay": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
+    "overlay by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
+}
+"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping."""
 
 
 @pytest.fixture
@@ -41,12 +52,29 @@ def guest(tmp_path: Path, make_guest: MakeGuest) -> Guest:
     return make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
 
 
-@pytest.fixture(params=["kernel", "walk"])
-def resolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of resolving paths: the kernel's (where there is one) and ours."""
-    if request.param == "walk":
-        for module in (beneath, directory, file, root, stream):
-            monkeypatch.setattr(module, "open_beneath", beneath.walk)
-    elif beneath.open_beneath is beneath.walk:
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each kind of mapping in turn."""
+    if "walk" in request.param:
+        use_walk(monkeypatch)
+    elif request.param != "tmp" and beneath.open_beneath is beneath.walk:
         pytest.skip("this kernel has no openat2")
     return str(request.param)
+
+
+@pytest.fixture
+def anywhere(kind: str, tmp_path: Path, make_guest: MakeGuest) -> Guest:
+    """A guest with an empty directory of each kind mapped as /dir, descriptor 3.
+
+    For tests that say what a directory is like, whatever is behind it: they look at it through the
+    guest only.
+    """
+    (tmp_path / "dir").mkdir()
+    return make_guest(KINDS[kind](tmp_path / "dir", "/dir", False))
+
+
+def use_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel without openat2."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("wasnap.host.") and hasattr(module, "open_beneath"):
+            monkeypatch.setattr(module, "open_beneath", beneath.walk)

@@ -10,15 +10,33 @@ import select
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from wasnap.host import Host
-from wasnap.host.protocol import Fault, Progress, Stop, Suspended
+from wasnap.host.protocol import Audience, Fault, Progress, Stop, Suspended
 
 SENTINEL = 0xA5
 MEMORY_SIZE = 1 << 18
 PATH, PATH2, IOVS, OUT, DATA = 0x100, 0x1100, 0x2100, 0x4000, 0x10000
 RIGHTS_READ, RIGHTS_WRITE = 2, 64
 PREVIEW1, UNSTABLE = "wasi_snapshot_preview1", "wasi_unstable"
+
+
+CHARACTERS, DIRECTORY, REGULAR, SYMLINK = 2, 3, 4, 7
+"""filetype"""
+
+
+class Stat(NamedTuple):
+    """A filestat. Times in ns."""
+
+    dev: int
+    ino: int
+    type: int
+    nlink: int
+    size: int
+    atim: int
+    mtim: int
+    ctim: int
 
 
 class FakeMemory:
@@ -77,7 +95,15 @@ class FakeCall:
         self.memory = memory
         self.progress: Progress | None = None
         self.stop = False
+        self.audience: Audience | None = None
         self.waits: list[tuple[list[int], list[int], int | None]] = []
+
+    def about_to(self, *occasions: str) -> None:
+        if self.audience is not None:
+            self.audience.hear(self, occasions)
+
+    def may_stop(self) -> bool:
+        return True
 
     def stopping(self) -> bool:
         return self.stop
@@ -111,6 +137,8 @@ class Guest:
         self.module = module
         self.memory = FakeMemory()
         self.call = FakeCall(self.memory)
+        self.saved: object = None
+        """What was saved of it last, if anything was (``saving.py``)."""
 
     def raw(self, name: str, *arguments: int) -> int:
         """The errno that a host function gives."""
@@ -204,6 +232,14 @@ class Guest:
         at, n = self.path(path)
         return self("path_open", fd, int(follow), at, n, oflags, rights, 0, fdflags, OUT)
 
+    def rename(self, old: str | bytes, new: str | bytes) -> None:
+        """path_rename within descriptor 3."""
+        assert self("path_rename", 3, *self.path(old), 3, *self.path(new, PATH2)) == "SUCCESS"
+
+    def unlink(self, path: str | bytes) -> None:
+        """path_unlink_file beneath descriptor 3."""
+        assert self("path_unlink_file", 3, *self.path(path)) == "SUCCESS"
+
     def write(self, fd: int, data: bytes) -> int:
         """fd_write; bytes written."""
         assert self("fd_write", fd, *self.iovs(len(data), data=data), OUT) == "SUCCESS"
@@ -236,3 +272,63 @@ class Guest:
             entries.append((following, data[24 : 24 + length]))
             data = data[24 + length :]
         return entries
+
+    # -- the same for whole files, so that tests need not know what is behind a mapping -----------
+
+    def make(self, path: str | bytes, data: bytes = b"", *, fd: int = 3) -> None:
+        """A new file with this content."""
+        new = self.open(path, fd=fd, oflags=1 | 4, rights=RIGHTS_WRITE)
+        while data:
+            data = data[self.write(new, data[: 1 << 16]) :]
+        self.close(new)
+
+    def make_directory(self, path: str | bytes, *, fd: int = 3) -> None:
+        """path_create_directory."""
+        assert self("path_create_directory", fd, *self.path(path)) == "SUCCESS"
+
+    def make_link(self, target: str | bytes, path: str | bytes) -> None:
+        """path_symlink."""
+        assert self("path_symlink", *self.path(target), 3, *self.path(path, PATH2)) == "SUCCESS"
+
+    def close(self, fd: int) -> None:
+        """fd_close."""
+        assert self("fd_close", fd) == "SUCCESS"
+
+    def content(self, path: str | bytes, *, fd: int = 3) -> bytes:
+        """All of a file."""
+        opened = self.open(path, fd=fd, rights=RIGHTS_READ)
+        found = b""
+        while part := self.read(opened, 1 << 16):
+            found += part
+        self.close(opened)
+        return found
+
+    def names(self, path: str | bytes = ".", *, fd: int = 3) -> list[bytes]:
+        """The sorted names in a directory, without the two that are always there."""
+        opened = self.open(path, fd=fd, rights=RIGHTS_READ)
+        found: list[bytes] = []
+        cookie = 0
+        while entries := self.readdir(opened, 1 << 14, cookie):
+            found += [name for _, name in entries]
+            cookie = entries[-1][0]
+        self.close(opened)
+        assert found.count(b".") == found.count(b"..") == 1
+        return sorted(name for name in found if name not in (b".", b".."))
+
+    def stat(self, path: str | bytes, *, follow: bool = False, fd: int = 3) -> Stat:
+        """path_filestat_get."""
+        assert self("path_filestat_get", fd, int(follow), *self.path(path), OUT) == "SUCCESS"
+        return self._stat()
+
+    def fd_stat(self, fd: int) -> Stat:
+        """fd_filestat_get."""
+        assert self("fd_filestat_get", fd, OUT) == "SUCCESS"
+        return self._stat()
+
+    def _stat(self) -> Stat:
+        return Stat(*struct.unpack("<QQB7xQQQQQ", self.memory.read(OUT, 64)))
+
+    def readlink(self, path: str | bytes) -> bytes:
+        """path_readlink."""
+        assert self("path_readlink", 3, *self.path(path), DATA, 4096, OUT) == "SUCCESS"
+        return self.memory.read(DATA, self.memory.u32(OUT))

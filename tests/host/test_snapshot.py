@@ -12,37 +12,37 @@ import pytest
 from wasnap.errors import CannotResume, UsageError
 from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
 
-from .conftest import MakeGuest
+from .conftest import KINDS, MakeGuest
 from .fakes import OUT, RIGHTS_READ, RIGHTS_WRITE, Guest
+from .saving import Saved, restore, saved
+
+Resume = Callable[[Saved], Guest]
 
 CREAT = 1
-
-Resume = Callable[[HostState], Guest]
 APPEND = 1
 
 
-def saved(guest: Guest) -> HostState:
-    """The state as a journal has it."""
-    data = msgspec.msgpack.encode(guest.host.capture().to_plain())
-    return HostState.from_plain(msgspec.msgpack.decode(data))
+@pytest.fixture
+def guest(anywhere: Guest, tmp_path: Path) -> Guest:
+    """With tmp_path/dir mapped as /dir, in each way; tmp_path/secret is outside."""
+    (tmp_path / "secret").write_text("secret")
+    return anywhere
 
 
 @pytest.fixture
-def resumed(make_guest: MakeGuest, tmp_path: Path) -> Resume:
+def resumed(make_guest: MakeGuest, tmp_path: Path, kind: str) -> Resume:
     """``resumed(state)``: a fresh guest over the same directory that goes on from it."""
 
-    def resume(state: HostState) -> Guest:
-        fresh = make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
-        fresh.host.restore(state)
+    def resume(state: Saved) -> Guest:
+        fresh = make_guest(KINDS[kind](tmp_path / "dir", "/dir", False))
+        restore(fresh, state)
         return fresh
 
     return resume
 
 
-def test_restoring_twice_gives_the_same_state(
-    guest: Guest, tmp_path: Path, resumed: Resume
-) -> None:
-    (tmp_path / "dir/sub").mkdir()
+def test_restoring_twice_gives_the_same_state(guest: Guest, resumed: Resume) -> None:
+    guest.make_directory("sub")
     fd = guest.open("sub/f", oflags=CREAT, fdflags=APPEND)
     guest.write(fd, b"data")
     guest.open("sub", rights=RIGHTS_READ)
@@ -50,22 +50,22 @@ def test_restoring_twice_gives_the_same_state(
     guest("fd_renumber", fd, 1)
     state = saved(guest)
     again = saved(resumed(state))
-    assert msgspec.structs.replace(again, clock=state.clock) == state
-    assert again.clock.monotonic_ns >= state.clock.monotonic_ns  # type: ignore[union-attr]
+    was, now = state.state, again.state
+    assert msgspec.structs.replace(now, clock=was.clock) == was
+    assert now.clock.monotonic_ns >= was.clock.monotonic_ns  # type: ignore[union-attr]
+    assert again.pages == state.pages
 
 
 @pytest.mark.parametrize("fdflags", [0, APPEND])
-def test_files_written_forward_come_out_right(
-    guest: Guest, tmp_path: Path, resumed: Resume, fdflags: int
-) -> None:
+def test_files_written_forward_come_out_right(guest: Guest, resumed: Resume, fdflags: int) -> None:
     fd = guest.open("f", oflags=CREAT, fdflags=fdflags)
     guest.write(fd, b"line 1\n")
     state = saved(guest)
     guest.write(fd, b"line 2\nline 3\n")
     fresh = resumed(state)
-    assert (tmp_path / "dir/f").read_bytes() == b"line 1\n"
+    assert fresh.content("f") == b"line 1\n"
     fresh.write(fd, b"line 2\n")
-    assert (tmp_path / "dir/f").read_bytes() == b"line 1\nline 2\n"
+    assert fresh.content("f") == b"line 1\nline 2\n"
 
 
 def test_offsets_flags_rights_and_numbers(guest: Guest, resumed: Resume) -> None:
@@ -94,7 +94,7 @@ def test_offsets_flags_rights_and_numbers(guest: Guest, resumed: Resume) -> None
     assert fresh.memory.read(OUT, 24) == wanted
 
 
-def test_created_and_truncated_only_once(guest: Guest, tmp_path: Path, resumed: Resume) -> None:
+def test_created_and_truncated_only_once(guest: Guest, resumed: Resume) -> None:
     fd = guest.open("f", oflags=CREAT | 4 | 8)
     guest.write(fd, b"precious")
     fresh = resumed(saved(guest))
@@ -102,48 +102,44 @@ def test_created_and_truncated_only_once(guest: Guest, tmp_path: Path, resumed: 
     assert fresh.read(fd, 20) == b"precious"
 
 
-def test_a_half_read_directory(guest: Guest, tmp_path: Path, resumed: Resume) -> None:
+def test_a_half_read_directory(guest: Guest, resumed: Resume) -> None:
     for i in range(50):
-        (tmp_path / f"dir/{i:02}").touch()
+        guest.make(f"{i:02}")
     first = guest.readdir(3, 200)
     state = saved(guest)
-    (tmp_path / "dir/00").unlink()
-    (tmp_path / "dir/zz").touch()
+    guest.unlink("00")
+    guest.make("zz")
     fresh = resumed(state)
     rest = fresh.readdir(3, cookie=first[-1][0])
     names = [n for _, n in first + rest]
     assert names == [b".", b"..", *(f"{i:02}".encode() for i in range(50))]
 
 
-def test_renamed_files_and_directories_are_found(
-    guest: Guest, tmp_path: Path, resumed: Resume
-) -> None:
-    (tmp_path / "dir/d").mkdir()
+def test_renamed_files_and_directories_are_found(guest: Guest, resumed: Resume) -> None:
+    guest.make_directory("d")
     fd = guest.open("d/f", oflags=CREAT)
     sub = guest.open("d", rights=RIGHTS_READ)
     guest.write(fd, b"x")
-    os.rename(tmp_path / "dir/d/f", tmp_path / "dir/d/g")
-    os.rename(tmp_path / "dir/d", tmp_path / "dir/e")
-    (tmp_path / "dir/d").mkdir()
-    (tmp_path / "dir/d/f").write_text("another")
+    guest.rename("d/f", "d/g")
+    guest.rename("d", "e")
+    guest.make_directory("d")
+    guest.make("d/f", b"another")
     fresh = resumed(saved(guest))
     assert fresh.seek(fd, 0) == 0
     assert fresh.read(fd, 10) == b"x"
     fresh.open("new", fd=sub, oflags=CREAT)
-    assert (tmp_path / "dir/e/new").exists()
+    assert fresh.names("e") == [b"g", b"new"]
 
 
-def test_files_and_directories_without_a_name(
-    guest: Guest, tmp_path: Path, resumed: Resume
-) -> None:
-    (tmp_path / "dir/gone").mkdir()
+def test_files_and_directories_without_a_name(guest: Guest, resumed: Resume) -> None:
+    guest.make_directory("gone")
     sub = guest.open("gone", rights=RIGHTS_READ)
     a = guest.open("tmp", oflags=CREAT)
     guest.write(a, b"0123456789")
     b = guest.open("tmp", rights=RIGHTS_WRITE)
     guest.seek(b, 5)
-    os.unlink(tmp_path / "dir/tmp")
-    os.rmdir(tmp_path / "dir/gone")
+    guest.unlink("tmp")
+    assert guest("path_remove_directory", 3, *guest.path("gone")) == "SUCCESS"
     fresh = resumed(saved(guest))
     fresh.write(b, b"X")
     assert fresh.tell(a) == 10
@@ -157,7 +153,7 @@ def test_files_and_directories_without_a_name(
     again = resumed(saved(fresh))
     again.seek(a, 0)
     assert again.read(a, 20) == b"01234X6789"
-    assert os.listdir(tmp_path / "dir") == []
+    assert again.names() == []
 
 
 def test_closed_preopens_stay_closed(guest: Guest, resumed: Resume) -> None:
@@ -176,7 +172,7 @@ def test_mappings_are_found_by_their_guest_path(make_guest: MakeGuest, tmp_path:
     guest = make_guest(a, b)
     fd = guest.open("f", fd=4)
     fresh = make_guest(b, a)
-    fresh.host.restore(saved(guest))
+    restore(fresh, saved(guest))
     assert fresh.read(fd, 5) == b"b"
     assert fresh.read(fresh.open("f", fd=3), 5) == b"a"
 
@@ -219,7 +215,7 @@ def test_everything_that_is_missing_is_named_and_nothing_touched(
     fresh = make_guest(dirs[0])
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(CannotResume) as refused:
-        fresh.host.restore(state)
+        restore(fresh, state)
     assert len(os.listdir("/proc/self/fd")) == before
     message = refused.value.message
     assert "/dir/gone: No such file" in message
@@ -231,6 +227,7 @@ def test_everything_that_is_missing_is_named_and_nothing_touched(
     assert fresh.open("good") == 4, "the host is as it was before"
 
 
+@pytest.mark.parametrize("kind", ["dir"], indirect=True)
 def test_another_file_of_the_same_name_is_not_cut(guest: Guest, tmp_path: Path) -> None:
     guest.write(guest.open("f", oflags=CREAT), b"123")
     state = saved(guest)
@@ -238,10 +235,10 @@ def test_another_file_of_the_same_name_is_not_cut(guest: Guest, tmp_path: Path) 
     (tmp_path / "dir/f").write_text("not yours to cut")
     fresh = Guest(Host(HostConfig(dirs=(Mapping(str(tmp_path / "dir"), "/dir"),))))
     with pytest.raises(CannotResume, match="/dir/f is another file now"):
-        fresh.host.restore(state)
+        restore(fresh, state)
     assert (tmp_path / "dir/f").read_text() == "not yours to cut"
     (tmp_path / "dir/f").write_text("123")  # a copy of what it was will do
-    fresh.host.restore(state)
+    restore(fresh, state)
     fresh.host.close()
 
 
@@ -260,9 +257,10 @@ def test_a_writable_file_needs_a_writable_mapping(make_guest: MakeGuest, tmp_pat
     guest.open("f", oflags=CREAT)
     fresh = make_guest(Mapping(str(tmp_path), "/d", readonly=True))
     with pytest.raises(CannotResume, match="/d is read-only"):
-        fresh.host.restore(saved(guest))
+        restore(fresh, saved(guest))
 
 
+@pytest.mark.parametrize("kind", ["dir"], indirect=True)
 def test_links_planted_since_are_not_followed(
     guest: Guest, tmp_path: Path, make_guest: MakeGuest
 ) -> None:
@@ -273,7 +271,7 @@ def test_links_planted_since_are_not_followed(
     os.symlink("../secret", tmp_path / "dir/f")
     fresh = make_guest(Mapping(str(tmp_path / "dir"), "/dir"))
     with pytest.raises(CannotResume):
-        fresh.host.restore(state)
+        restore(fresh, state)
     assert (tmp_path / "secret").read_text() == "secret"
 
 
@@ -289,14 +287,14 @@ class TestStandardStreams:
             state = saved(guest)
             guest.write(1, b"lost ")
             fresh = make_guest(stdout=out.fileno())
-            fresh.host.restore(state)
+            restore(fresh, state)
             fresh.write(1, b"after")
             assert (tmp_path / "out").read_bytes() == b"before after"
-            assert saved(fresh).written["stdout"] == 12
+            assert saved(fresh).state.written["stdout"] == 12
             assert fresh("fd_close", 1) == "SUCCESS"
             last = make_guest(stdout=out.fileno())
-            last.host.restore(saved(fresh))
-            assert saved(last).written["stdout"] == 12, "also of a closed stream"
+            restore(last, saved(fresh))
+            assert saved(last).state.written["stdout"] == 12, "also of a closed stream"
 
     def test_another_output_file_is_left_alone(self, make_guest: MakeGuest, tmp_path: Path) -> None:
         with open(tmp_path / "out", "ab") as out, open(tmp_path / "new", "ab") as new:
@@ -305,7 +303,7 @@ class TestStandardStreams:
             new.write(b"keep this ")
             new.flush()
             fresh = make_guest(stdout=new.fileno())
-            fresh.host.restore(saved(guest))
+            restore(fresh, saved(guest))
             fresh.write(1, b"after")
             assert (tmp_path / "new").read_bytes() == b"keep this after"
 
@@ -315,7 +313,7 @@ class TestStandardStreams:
             guest = make_guest(stdin=one.fileno())
             assert guest.read(0, 4) == b"0123"
             fresh = make_guest(stdin=two.fileno())
-            fresh.host.restore(saved(guest))
+            restore(fresh, saved(guest))
             assert fresh.read(0, 9) == b"456789"
 
     def test_another_kind_of_stream(self, make_guest: MakeGuest, tmp_path: Path) -> None:
@@ -324,12 +322,12 @@ class TestStandardStreams:
             guest = make_guest(stdout=out.fileno())
             guest.write(1, b"file")
             fresh = make_guest(stdout=write_end)
-            fresh.host.restore(saved(guest))
+            restore(fresh, saved(guest))
             fresh.write(1, b"pipe")
             assert os.read(read_end, 9) == b"pipe"
             assert fresh("fd_seek", 1, 0, 1, OUT) == "SPIPE"
             back = make_guest(stdout=out.fileno())
-            back.host.restore(saved(fresh))
+            restore(back, saved(fresh))
             assert back("fd_seek", 1, 0, 1, OUT) == "SUCCESS"
         os.close(read_end)
         os.close(write_end)
@@ -338,8 +336,9 @@ class TestStandardStreams:
         guest = make_guest()
         fresh = make_guest(stdin=None)
         with pytest.raises(CannotResume, match="no stdin"):
-            fresh.host.restore(saved(guest))
+            restore(fresh, saved(guest))
 
+    @pytest.mark.parametrize("kind", ["dir"], indirect=True)
     def test_a_named_pipe(self, guest: Guest, tmp_path: Path, resumed: Resume) -> None:
         os.mkfifo(tmp_path / "dir/fifo")
         reader = guest.open("fifo", rights=RIGHTS_READ)

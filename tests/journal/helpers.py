@@ -6,13 +6,14 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from wasnap.journal import HostRecord, Journal, StackRecord, StartRecord, Storage, TablesRecord
-from wasnap.journal.index import build
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import PAGE_SIZE, RecordHeader
 from wasnap.journal.records import Frame
-from wasnap.journal.scan import scan
-from wasnap.journal.storage import Buffer
+from wasnap.journal.scan import Gap, identify, walk
+from wasnap.journal.storage import Buffer, Window
+from wasnap.journal.survey import survey
 
 MODULE = b"\0asm\x01\0\0\0"
 START = StartRecord(
@@ -99,8 +100,23 @@ class FaultyStorage(Storage):
 def open_bytes(data: bytes | bytearray) -> Journal:
     """The journal in ``data``, opened for reading."""
     storage = BytesStorage(data)
-    found = scan(storage, "test.journal")
-    return Journal(storage, Path("test.journal"), found, build(storage, found))
+    identity = identify(storage, "test.journal")
+    return Journal(storage, Path("test.journal"), survey(storage, identity))
+
+
+class Scan(NamedTuple):
+    """What ``walk`` finds in a file."""
+
+    records: list[RecordHeader]
+    gaps: list[Gap]
+
+
+def scanned(data: bytes | bytearray) -> Scan:
+    """All intact record headers of the journal in ``data``, and what lies between them."""
+    storage = BytesStorage(data)
+    found = list(walk(Window(storage), identify(storage, "test.journal")))
+    records = [each for each in found if isinstance(each, RecordHeader)]
+    return Scan(records, [each for each in found if isinstance(each, Gap)])
 
 
 def make(path: Path, clock: Callable[[], int] = lambda: 1_700_000_000_000_000_000) -> Journal:

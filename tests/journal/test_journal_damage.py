@@ -24,6 +24,7 @@ from journal.helpers import (
     make,
     open_bytes,
     page,
+    scanned,
     three_snapshots,
 )
 from wasnap.errors import JournalError
@@ -36,17 +37,13 @@ from wasnap.journal.layout import (
     seal,
 )
 from wasnap.journal.records import BeginRecord
-from wasnap.journal.scan import Scan, record_header, scan
+from wasnap.journal.scan import record_header
 from wasnap.journal.writer import Log, SnapshotWriter
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return three_snapshots(tmp_path_factory.mktemp("whole") / "j")
-
-
-def scanned(data: bytes) -> Scan:
-    return scan(BytesStorage(data), "test.journal")
 
 
 def test_cut_at_every_byte(whole: bytes) -> None:
@@ -159,7 +156,7 @@ def test_damaged_data_costs_those_that_use_it(tmp_path: Path) -> None:
     with make(path) as journal:
         for parent, changes in [(None, {0: "a", 4: "b"}), (1, {4: "c"}), (1, {0: "d"})]:
             add(journal, parent, {at: page(byte) for at, byte in changes.items()})
-        source = journal.load(1).memory(0).sources[1]
+        source = journal.load(1).memory(0).parts[1]
     data = bytearray(path.read_bytes())
     data[source.position + 17] ^= 1
     assert source.first_page == 4
@@ -281,11 +278,13 @@ def test_a_commit_that_does_not_prove_what_it_names_does_not_count(whole: bytes)
 
 def test_a_snapshot_rests_on_an_earlier_one() -> None:
     """Its own parent, or a later one, would be a circle."""
-    for parent, full in [(1, False), (1, True), (2, False), (None, False)]:
+    for parent, base in [(1, 1), (1, None), (2, 2), (None, 1), (None, 2)]:
         storage = BytesStorage(pack_file_header(b"journal!"))
         log = Log(storage, b"journal!", 64, 0, sync=False)
-        begin = BeginRecord(id=1, parent=parent, time_ns=0, trigger="timer", full=full)
-        SnapshotWriter(log, begin, 0, "test", lambda entry, position: None).commit()
+        begin = BeginRecord(
+            id=1, parent=parent, base=base, base_commit=64, time_ns=0, trigger="timer"
+        )
+        SnapshotWriter(log, begin, 0, "test", lambda entry: None).commit()
         journal = open_bytes(storage.data)
         assert journal.snapshots == []
         assert [each.reason for each in journal.damaged] == ["it rests on no earlier snapshot"]

@@ -34,8 +34,9 @@ LAYOUTS: dict[str, tuple[struct.Struct, Any, tuple[Any, ...]]] = {
         (b"WREC", 1, 0, 35, 1, b"journal!", 576, 7, 15, 15, None, None),
     ),
     "COMMIT": (layout.COMMIT, layout.Commit, (3, 1, 448, 320, 5, 0xDEADBEEF, bytes(24))),
+    "LABEL": (layout.LABEL, layout.Label, (3, 448, b"fast".ljust(160, b"\0"), bytes(16))),
     "Memory head": (layout.MEMORY_HEAD, layout.MemoryHead, (1, 4096, 32, 1, 2, 3)),
-    "Extent": (layout.EXTENT, layout.StoredExtent, (5, 8192, 3, 0x12345678)),
+    "Extent": (layout.EXTENT, layout.StoredExtent, (5, 8192, 3, 300, 0x12345678, 7, 2)),
 }
 
 SCHEMAS: dict[str, msgspec.Struct | None] = {
@@ -49,7 +50,9 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
         env={"K": "V"},
         dirs=[records.Directory(guest="/", host=".", readonly=True)],
     ),
-    "BEGIN": records.BeginRecord(id=2, parent=1, time_ns=1000, trigger="timer"),
+    "BEGIN": records.BeginRecord(
+        id=2, parent=1, base=1, base_commit=640, time_ns=1000, trigger="timer", depth=1
+    ),
     "STACK": records.StackRecord(
         transform=1,
         data=b"\xaa\xbb\xcc",
@@ -140,6 +143,11 @@ def test_kinds_are_those_of_the_document() -> None:
     assert {row[1]: int(row[0]) for row in rows} == {kind.name: kind.value for kind in layout.Kind}
 
 
+def test_encodings_are_those_of_the_document() -> None:
+    rows = {row[1].upper(): int(row[0]) for row in table("Encodings")}
+    assert rows == {encoding.name: encoding.value for encoding in layout.Encoding}
+
+
 @pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "PendingCall", "Entry"])
 def test_schema_is_as_the_document_says(name: str) -> None:
     """Field names, types and which are required."""
@@ -174,7 +182,9 @@ def test_unknown_keys_are_skipped_and_missing_ones_have_defaults() -> None:
     """A record of a later minor version, and one of an earlier."""
     later = msgspec.msgpack.encode({"tables": {}, "invented_later": [1]})
     assert decode(later, records.TablesRecord) == records.TablesRecord(tables={})
-    earlier = msgspec.msgpack.encode({"id": 1, "parent": None, "time_ns": 0, "trigger": "timer"})
+    earlier = msgspec.msgpack.encode(
+        {"id": 1, "parent": None, "base": None, "base_commit": 0, "time_ns": 0, "trigger": "timer"}
+    )
     assert decode(earlier, records.BeginRecord).label == ""
 
 

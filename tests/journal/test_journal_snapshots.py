@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,19 @@ from wasnap.journal import (
     Journal,
     StackRecord,
     TablesRecord,
+    pack,
 )
-from wasnap.journal.index import Entry
-from wasnap.journal.layout import RECORD_IGNORABLE, pack_file_header
+from wasnap.journal.image import decode_memory
+from wasnap.journal.layout import (
+    EXTENT,
+    MEMORY_HEAD,
+    RECORD_IGNORABLE,
+    Encoding,
+    RecordHeader,
+    StoredExtent,
+    pack_file_header,
+)
+from wasnap.journal.proof import Entry
 from wasnap.journal.records import BeginRecord
 from wasnap.journal.writer import Log, SnapshotWriter
 
@@ -135,7 +146,7 @@ def test_big_memory_is_cut_into_records_and_checked_units(tmp_path: Path) -> Non
             writer.commit()
         image = journal.load(1).memory(0)
         assert len(drawn) == 20
-        assert len(image.sources) == 20
+        assert len(image.blocks) == 20
         assert image.read(6 * 256, 512) == chunk + bytes(1 << 20)
         digest = hashlib.sha256(image.read(0, image.pages_total)).digest()
         content = b"".join(chunk if at != 7 else bytes(1 << 20) for at in range(21))
@@ -221,14 +232,21 @@ def test_records_of_unknown_kinds(flags: int) -> None:
     storage = BytesStorage(pack_file_header(b"journal!"))
     log = Log(storage, b"journal!", 64, 0, sync=False)
     previous = 0
+    commits = {0: 0}
 
-    def committed(entry: Entry, position: int) -> None:
+    def committed(entry: Entry) -> None:
         nonlocal previous
-        previous = position
+        previous = entry.commit
+        commits[entry.info.id] = entry.commit
 
     for number, parent, unknown in [(1, None, False), (2, 1, True), (3, 2, False), (4, 1, False)]:
         begin = BeginRecord(
-            id=number, parent=parent, time_ns=0, trigger="timer", full=parent is None
+            id=number,
+            parent=parent,
+            base=parent,
+            base_commit=commits[parent or 0],
+            time_ns=0,
+            trigger="timer",
         )
         writer = SnapshotWriter(log, begin, previous, "test", committed)
         writer.memory(0, 4, PAGE_SIZE, [(number - 1, page(number))])
@@ -246,21 +264,112 @@ def test_records_of_unknown_kinds(flags: int) -> None:
             journal.load(3)
 
 
-def test_extents_may_point_to_pages_the_journal_already_holds(tmp_path: Path) -> None:
-    """What a later writer may do to store equal pages once: this reader follows."""
-    from wasnap.journal.image import decode_memory, merge
-    from wasnap.journal.layout import EXTENT, MEMORY_HEAD, RecordHeader
+def test_pages_the_journal_holds_are_named_and_not_stored_again(tmp_path: Path) -> None:
+    """Parts of blocks that older snapshots wrote, elsewhere in memory and in another memory."""
+    with make(tmp_path / "j") as journal:
+        block = b"".join(page(1 + at) for at in range(8))
+        add(journal, None, {0: block})
+        (held,) = journal.load(1).memory(0).parts
+        moved = held.part(2, 5)._replace(first_page=9)
+        with journal.begin(1, "timer") as writer:
+            writer.memory(0, 16, PAGE_SIZE, [(7, page("a")), (9, moved)])
+            writer.memory(1, 4, PAGE_SIZE, [(1, held.part(7, 8)._replace(first_page=1))])
+            writer.commit()
+        assert journal.snapshots[1].pages == 1
+        expected = {at: page(1 + at) for at in range(7)} | {7: page("a")}
+        assert contents(journal, 2) == expected | {9 + at: page(3 + at) for at in range(3)}
+        assert journal.load(2).memory(1).read(0, 4) == page(0) + page(8) + page(0) * 2
+        with pytest.raises(ValueError, match="pages 3"), journal.begin(2, "timer") as writer:
+            writer.memory(0, 16, PAGE_SIZE, [(3, held)])
+
+
+def test_compressed_blocks(tmp_path: Path) -> None:
+    """Blocks that shrink are compressed, others are not and can be mapped; parts of either are
+    replaced by later snapshots; all is the same through ``read`` and through ``unpack``."""
+    noise = random.Random(1).randbytes(300 * PAGE_SIZE)
+    with make(tmp_path / "j") as journal:
+        with journal.begin(None, "timer") as writer:
+            pages = [(0, page("a") * 300), (300, noise), (700, page("b")), (701, page("c") * 20)]
+            written = writer.memory(0, 1000, PAGE_SIZE, pages, level=3)
+            writer.commit()
+        assert [(e.pages, e.encoding) for e in written] == [
+            *[(256, Encoding.ZSTD), (44, Encoding.ZSTD)],
+            *[(256, Encoding.RAW), (44, Encoding.RAW)],
+            *[(1, Encoding.ZSTD), (20, Encoding.ZSTD)],
+        ]
+        assert journal.snapshots[0].pages == 621
+        assert journal.snapshots[0].size < 310 * PAGE_SIZE
+        add(journal, 1, {10: page("d"), 270: page(0), 299: page("e") * 4, 710: page(0)}, total=1000)
+    expected = bytearray(page("a") * 300 + noise + page(0) * 100 + page("b") + page("c") * 20)
+    expected += page(0) * 279
+    for at, data in [(10, page("d")), (270, page(0)), (299, page("e") * 4), (710, page(0))]:
+        expected[at * PAGE_SIZE : at * PAGE_SIZE + len(data)] = data
+    with Journal.open(tmp_path / "j", verify=True) as journal:
+        assert journal.damaged == []
+        image = journal.load(2).memory(0)
+        assert image.read(0, 1000) == expected
+        assert image.read(295, 10) == expected[295 * PAGE_SIZE : 305 * PAGE_SIZE]
+        built = bytearray(1000 * PAGE_SIZE)
+        for first, n_pages, offset, packed in image.extents:
+            if offset is not None:
+                data = image.storage.read(offset, n_pages * PAGE_SIZE)
+                built[first * PAGE_SIZE : (first + n_pages) * PAGE_SIZE] = data
+            elif packed:
+                built[first * PAGE_SIZE : (first + n_pages) * PAGE_SIZE] = page("?") * n_pages
+        for first, content in image.unpack():
+            assert built[first * PAGE_SIZE :].startswith(b"?" * len(content))
+            built[first * PAGE_SIZE : first * PAGE_SIZE + len(content)] = content
+        assert built == expected
+
+
+def test_compressed_blocks_that_are_wrong(tmp_path: Path) -> None:
+    """Flipped, no frame at all, one without its size, one of a size that is no page: an error."""
+    import zstandard
 
     with make(tmp_path / "j") as journal:
-        add(journal, None, {0: page("a")})
-        (source,) = journal.load(1).memory(0).sources
-        head = MEMORY_HEAD.pack(0, PAGE_SIZE, 16, 0, 1, 0)
-        payload = head + EXTENT.pack(9, source.position, 1, source.data_crc)
-        record = RecordHeader(
-            b"WREC", 1, 0, 32, 0, b"journal!", 1 << 20, 9, len(payload), len(payload), 0, 0
-        )
-        image = merge(0, [decode_memory(payload, record)], BytesStorage(b""))
-        assert image.extents[1] == Extent(9, 1, source.position)
+        with journal.begin(None, "timer") as writer:
+            writer.memory(0, 4, PAGE_SIZE, [(0, page("a") * 4)], level=3)
+            writer.commit()
+        (part,) = journal.load(1).memory(0).parts
+    data = bytearray((tmp_path / "j").read_bytes())
+    data[part.position + 5] ^= 1
+    with pytest.raises(JournalError, match="pages 0 to 3, is damaged"):
+        open_bytes(data).load(1)
+    with pytest.raises(JournalError, match="block at byte"):
+        list(open_bytes(data).load(1, verify=False).memory(0).unpack())
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(page("a"))
+    for wrong in (b"", b"no frame", frame, pack.compress(b"abc"), pack.compress(page("a"))[:-1]):
+        with pytest.raises(JournalError, match="compressed block"):
+            pack.decompress(wrong)
+    assert pack.decompress(pack.compress(page("a"))) == page("a")
+
+
+@pytest.mark.parametrize(
+    "extent",
+    [
+        StoredExtent(0, 4096, 0, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(0, 4096, 2, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(0, 4096, 1, 4096, 0, 1, Encoding.RAW),
+        StoredExtent(0, 4097, 1, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(0, 0, 1, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(0, 4096, 1, 4095, 0, 0, Encoding.RAW),
+        StoredExtent(0, 1 << 40, 1, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(16, 4096, 1, 4096, 0, 0, Encoding.RAW),
+        StoredExtent(0, 4096, 1, 0, 0, 0, Encoding.ZERO),
+        StoredExtent(0, 0, 1, 0, 0, 1, Encoding.ZERO),
+        StoredExtent(0, 0, 1, 100, 0, 0, Encoding.ZSTD),
+        StoredExtent(0, 4096, 4096, 100, 0, 1, Encoding.ZSTD),
+        StoredExtent(0, 4096, 1, 100, 0, 0, 3),
+    ],
+)
+def test_extents_that_break_a_rule(extent: StoredExtent) -> None:
+    """Each rule of "Extent" in the format document."""
+    head = MEMORY_HEAD.pack(0, PAGE_SIZE, 16, 0, 1, 0)
+    payload = head + EXTENT.pack(*extent)
+    size = len(payload)
+    record = RecordHeader(b"WREC", 1, 0, 32, 0, b"journal!", 1 << 20, 9, size, size, 0, 0)
+    with pytest.raises(JournalError, match=r"does not follow the format|does not know"):
+        decode_memory(payload, record)
 
 
 steps = st.lists(

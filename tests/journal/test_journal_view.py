@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from journal.helpers import BytesStorage, add, make, page, three_snapshots
+from journal.helpers import add, make, page, scanned, three_snapshots
 from wasnap.cli.journal import journal as command
 from wasnap.errors import JournalError, NoSuchSnapshot
 from wasnap.journal import (
@@ -23,7 +23,6 @@ from wasnap.journal import (
     StartRecord,
 )
 from wasnap.journal.layout import Kind
-from wasnap.journal.scan import scan
 from wasnap.journal.text import printable, size_text, time_text
 
 
@@ -168,7 +167,7 @@ def test_a_long_line_of_descent(path: Path) -> None:
 def damage(path: Path, kind: Kind, nth: int, offset: int) -> None:
     """Flips a bit ``offset`` bytes into the header of the n-th record of a kind."""
     data = bytearray(path.read_bytes())
-    found = scan(BytesStorage(data), "j").records
+    found = scanned(data).records
     data[[record for record in found if record.kind == kind][nth].position + offset] ^= 1
     path.write_bytes(data)
 

@@ -133,3 +133,86 @@ def trapper() -> bytes:
       (func $bad (param i32) (result i32) (i32.div_u (i32.const 1) (local.get 0)))
       (func $worse (result i32) (i32.add (i32.const 1) (call $bad (i32.const 0))))
       (func (export "_start") (drop (call $worse)))""")
+
+
+_RAISE = """
+  (import "wasi_snapshot_preview1" "proc_raise" (func $raise (param i32) (result i32)))"""
+_OUTSIDE = """
+  (import "wasi_snapshot_preview1" "clock_time_get"
+    (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))"""
+_SNAPSHOT = '(import "wasnap" "snapshot" (func $snapshot (result i32)))'
+
+
+def raiser(signal: int) -> bytes:
+    """Prints ``ready``, sends itself the signal (WASI's number), prints what came of it; ends with 7."""
+    return wasm(
+        f"""
+      (func (export "_start")
+        (call $ready)
+        (call $number (call $raise (i32.const {signal})))
+        (call $exit (i32.const 7)))""",
+        _RAISE,
+    )
+
+
+def asker() -> bytes:
+    """Prints ``ready``, asks for a snapshot of itself, prints the errno; twice; ends with 7."""
+    return wasm(
+        """
+      (func (export "_start")
+        (call $ready)
+        (call $number (call $snapshot))
+        (call $number (call $snapshot))
+        (call $exit (i32.const 7)))""",
+        _SNAPSHOT,
+    )
+
+
+def curious(times: int = 3) -> bytes:
+    """Prints ``ready``; so many times: looks at the clock, draws a random number, prints a number
+    that depends on neither; ends with 7.
+    """
+    return wasm(
+        f"""
+      (func (export "_start") (local $i i32)
+        (call $ready)
+        (loop $again
+          (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 512)))
+          (drop (call $random (i32.const 512) (i32.const 8)))
+          (call $number (local.tee $i (i32.add (local.get $i) (i32.const 1))))
+          (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))
+        (call $exit (i32.const 7)))""",
+        _OUTSIDE,
+    )
+
+
+def reader() -> bytes:
+    """Prints ``ready``, then each byte of stdin as a number; ends with 7."""
+    return wasm("""
+      (func (export "_start")
+        (call $ready)
+        (loop $again
+          (i32.store (i32.const 0) (i32.const 256))
+          (i32.store (i32.const 4) (i32.const 1))
+          (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+          (if (i32.load (i32.const 8))
+            (then
+              (call $number (i32.load8_u (i32.const 256)))
+              (br $again))))
+        (call $exit (i32.const 7)))""")
+
+
+def waker(sleeps: int, milliseconds: int) -> bytes:
+    """Prints ``ready``; so many times: sleeps, and prints a number; ends with 7."""
+    return wasm(f"""
+      (func (export "_start") (local $i i32)
+        (call $ready)
+        (loop $again
+          (i32.store8 (i32.const 264) (i32.const 0))
+          (i32.store (i32.const 272) (i32.const 1))
+          (i64.store (i32.const 280) (i64.const {milliseconds * 10**6}))
+          (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 1) (i32.const 600)))
+          (call $number (local.tee $i (i32.add (local.get $i) (i32.const 1))))
+          (br_if $again (i32.lt_u (local.get $i) (i32.const {sleeps}))))
+        (call $exit (i32.const 7)))""")

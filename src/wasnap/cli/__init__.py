@@ -11,44 +11,36 @@ guest's alone. The exit code is the guest's, or one of ``wasnap.errors``.
 from __future__ import annotations
 
 import os
-import signal
+import signal as signals  # there is a subcommand of that name
 import sys
-from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from wasnap.cli import notices
+from wasnap.cli.lazy import Lazy
 from wasnap.errors import GuestTrap, WasnapError
 from wasnap.version import VERSION
 
 _COMMANDS = {
     "run": "Run a program; resume it where its journal says.",
     "resume": "Go on with a process from its journal.",
-    "journal": "Look at journals.",
+    "ps": "Show the processes that are running.",
+    "snapshot": "Have a running process take a snapshot.",
+    "signal": "Send a running process a signal.",
+    "stop": "Have a running process take a snapshot and end.",
+    "journal": "Look at journals, and work on them.",
     "instrument": "Write the module that is really run.",
 }
 
 
-class _Lazy(click.Group):
-    """Knows its subcommands by name, and imports one when it is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"wasnap.cli.{cmd_name}"), cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Lazy,
+    room="wasnap.cli",
+    commands=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(VERSION, message="%(prog)s %(version)s")
 def wasnap() -> None:
     """Run WebAssembly programs, snapshot them anywhere, resume them from their journal.
@@ -58,6 +50,7 @@ def wasnap() -> None:
       wasnap run --journal job.journal job.wasm ARGS...     again, after a crash: goes on
       wasnap journal inspect job.journal                    what is in there?
       wasnap resume job.journal --at 3                      go on from snapshot 3
+      wasnap ps                                             what is running?
 
     The module is an ordinary .wasm file (WASI preview1). It needs no preparation.
     """
@@ -65,8 +58,8 @@ def wasnap() -> None:
 
 def main() -> NoReturn:
     """The command: runs a subcommand and leaves with its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # where no trigger has taken them over
-        signal.signal(number, _ended)
+    for number in (signals.SIGINT, signals.SIGTERM):  # where no trigger has taken them over
+        signals.signal(number, _ended)
     try:
         code = wasnap.main(prog_name="wasnap", standalone_mode=False)
     except click.exceptions.Exit as ended:

@@ -34,8 +34,9 @@ def snapshots(command: F) -> F:
             "--snapshot-on",
             multiple=True,
             metavar="TRIGGER",
-            help="timer, sigint, sigterm or explicit; may be repeated. "
-            "With a journal the default is timer, sigint and sigterm.",
+            help="timer, idle[:SECONDS], stdin, listen or nondeterministic (each also NAME:every or "
+            "NAME:every:SECONDS), sigint, sigterm, sigalrm, sigtstp, sigstop or explicit; may be "
+            "repeated. With a journal the default is timer, sigint and sigterm.",
         ),
         click.option(
             "--snapshot-timer",
@@ -47,6 +48,18 @@ def snapshots(command: F) -> F:
             "--stop-after-snapshot",
             is_flag=True,
             help="End after a snapshot, with exit code 0 (130 and 143 for sigint and sigterm).",
+        ),
+        click.option(
+            "--label",
+            default="",
+            metavar="NAME",
+            help="A name for the snapshots taken now: --at NAME is then the newest of them.",
+        ),
+        click.option(
+            "--grace",
+            type=float,
+            metavar="SECONDS",
+            help="SIGINT and SIGTERM end it after so long, whether or not their snapshot is there.",
         ),
     )
     for option in reversed(options):

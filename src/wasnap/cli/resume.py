@@ -10,16 +10,18 @@ from wasnap.cli import options
 
 
 @click.command()
-@click.option("--at", type=int, metavar="N", help="Resume snapshot N; the newest by default.")
+@click.option("--at", metavar="N", help="Resume snapshot N, an id or a label; else the newest.")
 @options.snapshots
 @options.directories
 @options.messages
 @click.argument("journal")
 def resume(
-    at: int | None,
+    at: str | None,
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    label: str,
+    grace: float | None,
     dirs: tuple[str, ...],
     journal: str,
 ) -> None:
@@ -28,6 +30,7 @@ def resume(
     \b
       wasnap resume job.journal
       wasnap resume job.journal --at 3              see: wasnap journal inspect job.journal
+      wasnap resume job.journal --at 3 --label other        a branch; later: --at other
       wasnap resume --dir elsewhere::/data job.journal
 
     New snapshots go to the same journal. Its directories are used again if the journal is your own
@@ -42,5 +45,8 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        label=label,
+        grace=grace,
+        control=True,
     )
     sys.exit(process.run())

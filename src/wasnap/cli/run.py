@@ -34,6 +34,8 @@ def run(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    label: str,
+    grace: float | None,
     dirs: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
@@ -68,6 +70,9 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        label=label,
+        grace=grace,
+        control=True,
         unknown_imports=unknown_imports,
     )
     sys.exit(process.run())

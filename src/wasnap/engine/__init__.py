@@ -11,6 +11,7 @@ control.py   the words by which host and instrumented code talk
 cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
 edge.py      the guest calls the host
+shortcuts.py host calls that the engine answers itself
 imports.py   what a guest imports: host functions, and memories, tables, globals made for it
 stack.py     the call stack as frames, and how it goes on
 tables.py    tables as lists of function indices
@@ -30,7 +31,13 @@ from wasnap.engine.imports import (
     MemoryDefinition,
     TableDefinition,
 )
-from wasnap.engine.memory import BufferExtent, FileExtent, GuestMemory, MemoryImage
+from wasnap.engine.memory import (
+    BufferExtent,
+    FileExtent,
+    GuestMemory,
+    MemoryImage,
+    PackedExtent,
+)
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
     EngineState,
@@ -62,6 +69,7 @@ __all__ = [
     "GuestMemory",
     "MemoryDefinition",
     "MemoryImage",
+    "PackedExtent",
     "PendingCall",
     "Phase",
     "Program",

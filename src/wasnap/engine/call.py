@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
-from wasnap.host.protocol import Progress, Stop
+from wasnap.host.protocol import IDLE, Audience, Progress, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _READABLE = select.POLLIN | select.POLLPRI
@@ -72,7 +72,23 @@ class GuestCall:
 
     def __init__(self, wake: Wake) -> None:
         self.progress: Progress | None = None
+        self.activity = 0
+        """Grows whenever the guest runs, or something it waited for has come."""
         self._wake = wake
+        self._audience: Audience | None = None
+
+    def listen(self, audience: Audience) -> None:
+        """Tell ``audience`` what the guest is about to do."""
+        self._audience = audience
+
+    def about_to(self, *occasions: str) -> None:
+        """See ``host.protocol.Call.about_to``."""
+        if self._audience is not None and occasions:
+            self._audience.hear(self, occasions)
+
+    def may_stop(self) -> bool:
+        """Whether a stop, were there one, might be followed here."""
+        return self.control.depth == 0
 
     def attach(self, memory: GuestMemory, control: Control) -> None:
         """Give it the instance's memory 0 and control memory."""
@@ -87,28 +103,36 @@ class GuestCall:
         self, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
     ) -> tuple[list[int], list[int]]:
         """See ``host.protocol.Call.wait``."""
-        deadline = None if timeout_ns is None else time.monotonic_ns() + timeout_ns
+        now = time.monotonic_ns()
+        deadline = None if timeout_ns is None else now + timeout_ns
         events: dict[int, int] = {}
         for fd in reads:
             events[fd] = events.get(fd, 0) | _READABLE
         for fd in writes:
             events[fd] = events.get(fd, 0) | select.POLLOUT
         interruptible = self.control.depth == 0
+        patience = self._audience.idle_ns if self._audience and interruptible else None
+        idle = None if patience is None else now + patience
         count = len(events) + interruptible
         polled = (_PollFd * count)(*(_PollFd(fd, mask, 0) for fd, mask in events.items()))
         if interruptible:
             polled[-1].fd, polled[-1].events = self._wake.reader, select.POLLIN
-        left = timeout_ns
         while True:
+            until = min((t for t in (deadline, idle) if t is not None), default=None)
+            left = None if until is None else until - now
             _ppoll(polled, count, 0 if self.stopping() else left)
             ready = {p.fd: p.revents for p in polled if p.revents}
             woken = interruptible and ready.pop(self._wake.reader, 0)
             if ready:
+                self.activity += 1
                 return _chosen(reads, ready, select.POLLIN), _chosen(writes, ready, select.POLLOUT)
-            if deadline is not None:
-                left = deadline - time.monotonic_ns()
-                if left <= 0:
+            if until is not None:
+                now = time.monotonic_ns()
+                if deadline is not None and deadline <= now:
                     return [], []
+                if idle is not None and idle <= now:
+                    idle = None
+                    self.about_to(IDLE)
             if self.stopping():
                 raise Stop
             if woken:

@@ -152,7 +152,7 @@ class Program:
         self.imports = native.imports(module)
         self._make_sites = sites
         self._sites: Sites | None = None
-        self._cache = cache
+        self.cache = cache
         self._continuations: dict[int, Continuation] = {}
         self._lock = threading.Lock()
 
@@ -203,7 +203,7 @@ class Program:
         """Have these in ``_continuations``."""
         todo = []
         for n in wanted - self._continuations.keys():
-            cached = _from_cache(self._cache, self._site_key(n), Site)
+            cached = _from_cache(self.cache, self._site_key(n), Site)
             if cached is None:
                 todo.append(n)
             else:
@@ -218,7 +218,7 @@ class Program:
             compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
             for n, module in zip(todo, compiled, strict=True):
                 site = sites.site(n)
-                _store(self._cache, self._site_key(n), module, site)
+                _store(self.cache, self._site_key(n), module, site)
                 self._continuations[n] = Continuation.of(site, module)
 
     def site(self, n: int) -> Site:
@@ -227,7 +227,7 @@ class Program:
             known = self._continuations.get(n)
             if known is not None:
                 return known.site
-            cached = _from_cache(self._cache, self._site_key(n), Site)
+            cached = _from_cache(self.cache, self._site_key(n), Site)
             if cached is not None:  # its function need not be looked at again
                 self._continuations[n] = Continuation.of(*cached)
                 return cached[0]
@@ -272,6 +272,27 @@ def compile_module(wasm: bytes) -> wasmtime.Module:
     return wasmtime.Module._from_ptr(pointer)
 
 
+_texts: dict[str, wasmtime.Module] = {}
+
+
+def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
+    """A small module of our own, given as text; compiled once, and kept in the cache."""
+    module = _texts.get(text)
+    if module is None:
+        module = _texts[text] = _load_text(text, cache)
+    return module
+
+
+def _load_text(text: str, cache: Cache) -> wasmtime.Module:
+    key = hashlib.sha256(f"{text} {config.fingerprint()}".encode()).hexdigest()
+    cached = _from_cache(cache, key, str)
+    if cached is not None:
+        return cached[1]
+    module = compile_module(bytes(wasmtime.wat2wasm(text)))
+    _store(cache, key, module, "")
+    return module
+
+
 def _serialized(module: wasmtime.Module) -> bytes:
     vec = ffi.wasm_byte_vec_t()
     native.check(ffi.wasmtime_module_serialize(module.ptr(), ctypes.byref(vec)))
@@ -281,7 +302,7 @@ def _serialized(module: wasmtime.Module) -> bytes:
         ffi.wasm_byte_vec_delete(ctypes.byref(vec))
 
 
-def _store(cache: Cache, key: str, module: wasmtime.Module, meta: ProgramInfo | Site) -> None:
+def _store(cache: Cache, key: str, module: wasmtime.Module, meta: ProgramInfo | Site | str) -> None:
     if cache.usable:
         cache.store(key, _serialized(module), msgspec.msgpack.encode(meta))
 

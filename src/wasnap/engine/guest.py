@@ -33,6 +33,7 @@ from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory, MemoryImage
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import EngineState, Event, Failed, PendingCall, Stopped
+from wasnap.host.protocol import Audience
 from wasnap.wasm.types import FuncType
 
 _stack_size = threading.Lock()
@@ -62,7 +63,7 @@ class Guest:
         self._machine = Machine(program, provide, self._wake)
         self._phase = Phase.NEW
         self._lock = threading.RLock()  # a signal handler may stop while its own thread holds it
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._orders: queue.SimpleQueue[Callable[[], Event] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         _open.add(self)
@@ -86,6 +87,15 @@ class Guest:
     def countdown(self) -> int:
         """Safepoints left until a guest of a counted program stops itself; 0: it did, or never."""
         return self._machine.control.countdown
+
+    @property
+    def activity(self) -> int:
+        """A number that grows whenever the guest has run, or come closer to running again."""
+        return self._machine.call.activity
+
+    def listen(self, audience: Audience) -> None:
+        """Tell ``audience`` what the guest is about to do. Before it is started."""
+        self._machine.call.listen(audience)
 
     def start(self, entry: str = "_start", args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Begin a fresh run of an export, after the start function and ``_initialize``.
@@ -134,11 +144,15 @@ class Guest:
                 self._wake.set()
 
     def wait(self, timeout: float | None = None) -> Event | None:
-        """The next event; None if none came within ``timeout`` seconds."""
+        """The next event; None if none came within ``timeout`` seconds, or after ``nudge``."""
         try:
             return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
+
+    def nudge(self) -> None:
+        """Make ``wait`` return None, now or the next time; whoever waits has something to do."""
+        self._events.put(None)
 
     def proceed(self, *, countdown: int = 0) -> None:
         """Let a stopped (or restored) guest go on.

@@ -15,6 +15,7 @@ from wasmtime import _ffi as ffi
 
 from wasnap.engine import native, tables
 from wasnap.engine.edge import Edge
+from wasnap.engine.shortcuts import Shortcuts
 from wasnap.errors import UnknownImport
 from wasnap.host.protocol import HostFunction
 from wasnap.instrument import ProgramInfo
@@ -46,7 +47,10 @@ Provide = Callable[[str, str], Definition | None]
 
 
 class Imports:
-    """The imports of one guest: ``externs`` in the module's order, functions also by name."""
+    """The imports of one guest: ``externs`` in the module's order, functions also by name.
+
+    ``shortcuts``: None where none can be taken.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Imports:
         entries: list[native.ImportEntry],
         info: ProgramInfo,
         provide: Provide,
+        shortcuts: Shortcuts | None,
     ) -> None:
         self.externs: list[native.Extern] = []
         self.functions: dict[tuple[str, str], native.Extern] = {}
@@ -66,6 +71,8 @@ class Imports:
             if isinstance(given, HostFunction) and entry.kind == native.KIND_FUNC:
                 wanted = next(types)
                 extern = edge.function(entry, given, FuncType(wanted.params, wanted.results))
+                if shortcuts is not None and given.shortcut is not None:
+                    extern = shortcuts.door(given.shortcut, extern)
                 self.functions[name] = extern
                 self.hosts[name] = given
             elif isinstance(given, MemoryDefinition) and entry.kind == native.KIND_MEMORY:

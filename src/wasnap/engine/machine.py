@@ -24,6 +24,7 @@ from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
 from wasnap.engine.imports import Imports, Provide
 from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
     EngineState,
@@ -69,7 +70,17 @@ class Machine:
         self.call = GuestCall(wake)
         self._edge = Edge(self._context, self.call)
         info = program.info
-        imports = Imports(self._context, self._edge, program.imports, info, provide)
+        # Answers write into memory 0 and have 32-bit addresses.
+        direct = bool(info.memories) and not info.memories[0].is64 and not info.memories[0].shared
+        self._shortcuts = Shortcuts(self._store, program.cache)
+        imports = Imports(
+            self._context,
+            self._edge,
+            program.imports,
+            info,
+            provide,
+            self._shortcuts if direct else None,
+        )
         self._hosts = imports.hosts
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
@@ -80,6 +91,8 @@ class Machine:
         self.memories = tuple(
             GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
         )
+        if direct:
+            self._shortcuts.connect(self._hot("wasnap.m0"))
         self.control = self._find_control()
         memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
         self.call.attach(memory, self.control)
@@ -212,6 +225,8 @@ class Machine:
 
     def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
         """Call into the guest. None: it finished, and its results are in the slots."""
+        self.call.activity += 1
+        self._shortcuts.arm()
         ended = native.call(self._context, function, slots)
         raised = self._edge.take()
         if isinstance(raised, Exit):

@@ -5,7 +5,8 @@ shrinks, so the view stays good; an access beyond its end looks whether the memo
 only then raises ``Fault``. Reading a u32 takes about 0.15 us.
 
 Restoring: whatever instantiation wrote there (active data segments) is thrown away by mapping fresh
-zero pages over the whole memory; then each extent is read straight into place.
+zero pages over the whole memory; then each extent is read straight into place, and what is
+compressed is unpacked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
@@ -69,11 +70,22 @@ class BufferExtent(NamedTuple):
         return memoryview(self.data).nbytes
 
 
+class PackedExtent(NamedTuple):
+    """``length`` bytes of guest memory from ``address`` on are among what ``unpack`` gives."""
+
+    address: int
+    length: int
+
+
 class MemoryImage(NamedTuple):
-    """The contents of one memory: its size in bytes; bytes outside the extents are zero."""
+    """The contents of one memory: its size in bytes; bytes outside the extents are zero.
+
+    ``unpack``: gives what is stored compressed, in no order, a part at a time.
+    """
 
     size: int
-    extents: Sequence[FileExtent | BufferExtent]
+    extents: Sequence[FileExtent | BufferExtent | PackedExtent]
+    unpack: Callable[[], Iterable[BufferExtent]] = tuple
 
 
 class GuestMemory:
@@ -216,8 +228,10 @@ class GuestMemory:
         for extent in image.extents:
             if isinstance(extent, BufferExtent):
                 self.write(extent.address, extent.data)
-            else:
+            elif isinstance(extent, FileExtent):
                 self._read_in(extent)
+        for unpacked in image.unpack():
+            self.write(unpacked.address, unpacked.data)
 
     def _clear(self) -> None:
         if not self._size:

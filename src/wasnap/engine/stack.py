@@ -141,7 +141,7 @@ class Stack:
         externs = []
         for entry in found[number].imports:
             next_site = successor(entry)
-            if entry.module != HOT:
+            if entry.module != HOT or not entry.name.startswith(abi.PREFIX):
                 extern = self._resolve(entry.module, entry.name)
             elif next_site is not None:
                 extern = ffi.wasmtime_extern_t(native.KIND_FUNC)

@@ -114,22 +114,26 @@ def chain(
     directory: Path,
     *,
     links: int,
-    reference: Reference | None = None,
+    commands: bool = False,
     system_clock: bool = False,
 ) -> int:
     """Stop the job and resume it in a new instance so many times, evenly; compare what came of it.
 
-    ``reference``: an undisturbed counted run. Returns how many links there were; the last ones may
-    be missing where nothing could be stopped. Raises Difference.
+    ``commands``: each link is a command of its own (``wasnap run``, then ``wasnap resume``), which
+    a timer stops; else a Process in this one, stopped at counted safepoints. Returns how many links
+    there were; the last ones may be missing where nothing could be stopped. Raises Difference.
     """
-    if reference is None:
-        with _scratch(directory, "undisturbed") as where:
-            reference = undisturbed(make, where, system_clock=system_clock)
+    with _scratch(directory, "undisturbed") as where:
+        reference = undisturbed(make, where, counted=not commands, system_clock=system_clock)
     with _scratch(directory, "chain") as where:
-        run = _Run(make, where, system_clock=system_clock)
-        found = run.chain(max(1, reference.safepoints // (links + 1)), links)
-        compare(f"after {len(run.taken)} links", found, reference.outcome)
-    return len(run.taken)
+        if commands:
+            found, done = _chain_of_commands(make, where, links, reference.seconds / (links + 1))
+        else:
+            run = _Run(make, where, system_clock=system_clock)
+            found = run.chain(max(1, reference.safepoints // (links + 1)), links)
+            done = len(run.taken)
+        compare(f"after {done} links", found, reference.outcome)
+    return done
 
 
 class _Run:
@@ -269,10 +273,7 @@ def _kill(
             shutil.rmtree(world)
             world.mkdir()
             job = make(world)
-            for name, value in job.env.items():
-                options += ["--env", f"{name}={value}"]
-            options += ["--journal", str(journal), "--unknown-imports", job.unknown_imports]
-            command = ["run", *options, str(job.module), *job.args]
+            command = ["run", *options, *_from_the_start(job, journal)]
         else:
             stdout = stdout[: _written(journal, begun)]
             command = ["resume", *options, str(journal)]
@@ -290,6 +291,37 @@ def _kill(
         compare(f"after {report.kills} kills, last resumed from {begun}", found, reference.outcome)
         report.resumed += begun is not None
         return
+
+
+def _chain_of_commands(
+    make: Make, directory: Path, links: int, timer: float
+) -> tuple[Outcome, int]:
+    """Stopped by a timer (s) and resumed so many times; what came of it, and how many there were."""
+    world = directory / "world"
+    world.mkdir()
+    job = make(world)
+    journal = directory / "journal"
+    printed = b""
+    for link in range(links + 1):
+        options = ["--snapshot-timer", str(timer), "--stop-after-snapshot"] if link < links else []
+        if link:
+            command = ["resume", *options, str(journal)]
+        else:
+            command = ["run", *options, *_dirs(job), *_from_the_start(job, journal)]
+        begun = _newest(journal)
+        done = _wasnap(*command, job=job)
+        printed += done.stdout
+        if done.returncode or _newest(journal) == begun:  # it came to its end
+            break
+    return outcome(done.returncode, printed, job), link
+
+
+def _from_the_start(job: Job, journal: Path) -> list[str]:
+    """What ``wasnap run`` is told of a job, beside its directories."""
+    options = ["--journal", str(journal), "--unknown-imports", job.unknown_imports]
+    for name, value in job.env.items():
+        options += ["--env", f"{name}={value}"]
+    return [*options, str(job.module), *job.args]
 
 
 def _ask(process: Process, times: list[float]) -> None:

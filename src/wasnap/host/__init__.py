@@ -6,9 +6,15 @@ Map of the room::
     config.py       what the user grants: HostConfig, Mapping
     world.py        Host: functions for the engine, capture and restore for a snapshot
     descriptors.py  the table of descriptors, and what all of them share
-    file.py  directory.py  stream.py    the kinds of descriptors
-    beneath.py  root.py                 paths that cannot leave a mapped directory
+    mapped.py       a mapped directory, whatever is behind it
+    root.py  directory.py  file.py      host directories that are mapped as they are
+    beneath.py                          paths that cannot leave one
+    tree/           directories in memory: tmp, and the layer of an overlay
+    stream.py       standard streams, and pipes and devices in host directories
     clock.py  random.py  rights.py
+    occasions.py    what the guest is about to do, for triggers
+    explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
+    signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
 """
@@ -16,9 +22,11 @@ Map of the room::
 from .clock import Clock, FakeClock, SystemClock
 from .config import HostConfig, Mapping, UnknownImports
 from .random import Random, SeededRandom, SystemRandom
+from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
 
 __all__ = [
+    "Arena",
     "Clock",
     "FakeClock",
     "Host",
@@ -26,6 +34,7 @@ __all__ = [
     "HostState",
     "Mapping",
     "Random",
+    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",

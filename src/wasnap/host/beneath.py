@@ -117,12 +117,11 @@ def walk(at: int, path: bytes, flags: int, mode: int = 0o666) -> int:
                 os.close(trail.pop())
                 continue
             last = not pending
-            must_be_directory = not last and not any(pending)
+            if flags & os.O_CREAT and not last and not any(pending):  # only slashes are left
+                raise os_error(errno.EISDIR)
             try:
                 target: bytes | None = os.readlink(name, dir_fd=trail[-1])
             except OSError as error:
-                if error.errno == errno.ENOENT and flags & os.O_CREAT and must_be_directory:
-                    raise os_error(errno.EISDIR) from None
                 creates = last and flags & os.O_CREAT and error.errno == errno.ENOENT
                 if error.errno != errno.EINVAL and not creates:
                     raise

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from .protocol import Call
+from .protocol import CLOCK_AHEAD_NS_MAX, Call
 
 Ready: TypeAlias = tuple[list[int], list[int]]
 
@@ -57,6 +57,10 @@ class Clock(Protocol):
     def resolution(self) -> int:
         """Of all of them."""
 
+    def offset(self) -> int | None:
+        """How far ``monotonic`` is ahead of this machine's clock; None: it is not this machine's,
+        nor is the realtime clock."""
+
     def wait(
         self, call: Call, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
     ) -> Ready:
@@ -88,13 +92,18 @@ class SystemClock:
     def resolution(self) -> int:
         return max(1, round(time.get_clock_info("monotonic").resolution * 1e9))
 
+    def offset(self) -> int:
+        return self._offset
+
     def wait(
         self, call: Call, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
     ) -> Ready:
         return call.wait(reads, writes, timeout_ns)
 
     def capture(self) -> SystemClockState:
-        return SystemClockState(monotonic_ns=self.monotonic(), cpu_ns=self.cpu())
+        """The guest may have been told a time that is ahead of ours: see ``protocol.Shortcut``."""
+        monotonic_ns = self.monotonic() + CLOCK_AHEAD_NS_MAX
+        return SystemClockState(monotonic_ns=monotonic_ns, cpu_ns=self.cpu())
 
     @classmethod
     def restore(cls, state: SystemClockState) -> SystemClock:
@@ -128,6 +137,9 @@ class FakeClock:
 
     def resolution(self) -> int:
         return self._step
+
+    def offset(self) -> None:
+        return None
 
     def wait(
         self, call: Call, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None

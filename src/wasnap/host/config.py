@@ -7,23 +7,53 @@ process gets at the directories that the resuming user mapped (see ``world.Host.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 UnknownImports: TypeAlias = Literal["refuse", "trap", "zero"]
 """What becomes of an imported function that nobody has: see ``unknown.py``."""
 
 
+Kind: TypeAlias = Literal["dir", "tmp", "overlay"]
+"""What is behind a mapping: see ``mapped.py``."""
+
+TREE_SIZE: Final = 1 << 30
+"""Bytes that a tmp or an overlay may hold in memory, unless its mapping says otherwise."""
+
+
 @dataclass(frozen=True)
 class Mapping:
-    """One host directory the guest sees: ``--dir HOST[::GUEST][:ro]``.
+    """One directory the guest sees.
 
     ``guest`` is the name the guest finds it under (``/``, ``/data``, ``.``): preopens are looked up
-    by it when a snapshot is resumed, so it is unique in a ``HostConfig``.
+    by it when a snapshot is resumed, so it is unique in a ``HostConfig``. ``kind``:
+
+    - dir: the host directory ``host``, as it is: ``--dir HOST[::GUEST][:ro]``
+    - tmp: an empty directory in memory (``host`` is ""): ``--tmp GUEST``
+    - overlay: ``host`` is read, and what the guest writes is in memory: ``--overlay HOST::GUEST``
+
+    ``size``: bytes that a tmp or an overlay may hold in memory; None: ``TREE_SIZE``, or what it was
+    at the snapshot. ``may_be_missing``: an overlay's ``host`` need not be there (when a process is
+    resumed, which has seen some of it).
     """
 
-    host: str
-    guest: str
+    host: str = ""
+    guest: str = ""
     readonly: bool = False
+    kind: Kind = "dir"
+    size: int | None = None
+    may_be_missing: bool = False
+
+    @classmethod
+    def tmp(cls, guest: str = "", size: int | None = None) -> Mapping:
+        """An empty directory in memory, whose whole content is part of every snapshot."""
+        return cls("", guest, kind="tmp", size=size)
+
+    @classmethod
+    def overlay(
+        cls, host: str, guest: str = "", size: int | None = None, *, readonly: bool = False
+    ) -> Mapping:
+        """A host directory that is read, with a layer in memory for all that is written."""
+        return cls(host, guest, readonly, "overlay", size)
 
 
 @dataclass(frozen=True)

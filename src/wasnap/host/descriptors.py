@@ -20,16 +20,19 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 from . import rights as r
 from .beneath import os_error
 from .protocol import Call
 
 if TYPE_CHECKING:
-    from .root import Root
+    from .mapped import Root
 
 Views = Sequence[memoryview]
+K = TypeVar("K", bound="Root")
 
 
 class NotCapable(Exception):
@@ -38,6 +41,46 @@ class NotCapable(Exception):
 
 class Missing(Exception):
     """One thing a snapshot needs that is not there, or not as it was."""
+
+
+class Status(Protocol):
+    """Attributes of a file, as ``os.stat_result`` calls them."""
+
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_atime_ns(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What a file or device in a mapping was opened for, and what the guest may do with it now.
+
+    ``readable``, ``writable``: how it was opened; the rest is as for ``Descriptor``.
+    """
+
+    readable: bool
+    writable: bool
+    fdflags: int
+    rights: int
+    inheriting: int
+
+    @classmethod
+    def of(cls, descriptor: Descriptor, readable: bool, writable: bool) -> Access:
+        """As it is now, of one that was opened for this."""
+        d = descriptor
+        return cls(readable, writable, d.fdflags, d.rights, d.inheriting)
 
 
 @dataclass
@@ -52,21 +95,29 @@ class Scene:
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = field(default_factory=dict)
 
-    def root(self, guest: str) -> Root:
-        """The mapping called ``guest``."""
+    def root(self, guest: str, kind: type[K]) -> K:
+        """The mapping called ``guest``, which must be of the kind it was."""
         try:
-            return self.roots[guest]
+            root = self.roots[guest]
         except KeyError:
             raise Missing(f"no directory is mapped as {guest} (--dir HOST::{guest})") from None
+        if not isinstance(root, kind):
+            raise Missing(f"{guest} is mapped in another way than it was")
+        return root
 
 
 class Descriptor(ABC):
-    """Something open. ``fileno`` is the descriptor of this process behind it."""
+    """Something open. ``fileno`` is the descriptor of this process behind it (-1: there is none,
+    and the kind has a ``stat`` and a ``close`` of its own).
+    """
 
     __slots__ = ("fdflags", "fileno", "inheriting", "rights")
 
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
+
+    reading: tuple[str, ...] = ()
+    """The occasions (protocol.py) that reading from it is."""
 
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         self.fileno = fileno
@@ -136,7 +187,7 @@ class Descriptor(ABC):
         """How many bytes can be read without waiting."""
         return 0
 
-    def stat(self) -> os.stat_result:
+    def stat(self) -> Status:
         """Attributes of the open thing."""
         return os.fstat(self.fileno)
 

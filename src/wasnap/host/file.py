@@ -18,10 +18,10 @@ import tempfile
 import msgspec
 
 from . import rights as r
-from .beneath import open_beneath, os_error
-from .descriptors import Descriptor, Missing, Scene, Views
+from .beneath import os_error
+from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .protocol import Call
-from .root import Place, Root
+from .root import HostRoot, Place, open_flags
 
 _FSYNC = {True: getattr(os, "fdatasync", os.fsync), False: os.fsync}
 
@@ -39,28 +39,10 @@ class FileState(msgspec.Struct, frozen=True, tag="file"):
     place: Place | None
     content: bytes | None
     shares: int | None
-    readable: bool
-    writable: bool
-    fdflags: int
-    rights: int
-    inheriting: int
+    access: Access
     offset: int
     size: int
     identity: tuple[int, int]
-
-
-def open_flags(readable: bool, writable: bool, fdflags: int) -> int:
-    """``O_*`` for these. Never blocks in open: a pipe in a directory would wait for its peer."""
-    flags = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    if writable:
-        flags |= os.O_RDWR if readable else os.O_WRONLY
-    if fdflags & r.APPEND:
-        flags |= os.O_APPEND
-    if fdflags & r.DSYNC:
-        flags |= os.O_DSYNC
-    if fdflags & (r.SYNC | r.RSYNC):
-        flags |= os.O_SYNC
-    return flags
 
 
 def set_times(target: int | str, access: int | None, modification: int | None) -> None:
@@ -72,28 +54,17 @@ def set_times(target: int | str, access: int | None, modification: int | None) -
     os.utime(target, ns=(access, modification))
 
 
-class File(Descriptor):
+class HostFile(Descriptor):
     """An open regular file beneath ``root``; ``path`` is the one it was opened by."""
 
     __slots__ = ("path", "readable", "root", "writable")
 
-    def __init__(
-        self,
-        fileno: int,
-        root: Root,
-        path: bytes,
-        *,
-        readable: bool,
-        writable: bool,
-        rights: int,
-        inheriting: int,
-        fdflags: int,
-    ) -> None:
-        super().__init__(fileno, rights, inheriting, fdflags)
+    def __init__(self, fileno: int, root: HostRoot, path: bytes, access: Access) -> None:
+        super().__init__(fileno, access.rights & r.FILE, access.inheriting, access.fdflags)
         self.root = root
         self.path = path
-        self.readable = readable
-        self.writable = writable
+        self.readable = access.readable
+        self.writable = access.writable
 
     def read(self, call: Call, views: Views) -> int:
         return os.readv(self.fileno, views)
@@ -157,11 +128,7 @@ class File(Descriptor):
             place=place,
             content=content,
             shares=shares,
-            readable=self.readable,
-            writable=self.writable,
-            fdflags=self.fdflags,
-            rights=self.rights,
-            inheriting=self.inheriting,
+            access=Access.of(self, self.readable, self.writable),
             offset=os.lseek(self.fileno, 0, os.SEEK_CUR),
             size=status.st_size,
             identity=identity,
@@ -184,35 +151,19 @@ class File(Descriptor):
             os.close(fd)
 
     @classmethod
-    def restore(cls, state: FileState, scene: Scene) -> File:
+    def restore(cls, state: FileState, scene: Scene) -> HostFile:
         """Open it again, and check that it can be what it was. Raises Missing."""
-        root = scene.root(state.guest)
-        flags = open_flags(state.readable, state.writable, state.fdflags)
+        root = scene.root(state.guest, HostRoot)
         if state.place is None:
-            fileno = cls._restore_unlinked(state, scene, flags)
-            path = b""
-        else:
-            if state.writable and root.readonly:
-                raise Missing(f"{state.place} was open for writing, but {state.guest} is read-only")
-            path = state.place.path
-            try:
-                fileno = open_beneath(root.fileno, path, flags | os.O_NOFOLLOW)
-            except OSError as error:
-                raise Missing(f"{state.place}: {error.strerror}") from None
-            difference = cls._difference(state, os.fstat(fileno))
-            if difference is not None:
-                os.close(fileno)
-                raise Missing(f"{state.place} {difference}")
-        return cls(
-            fileno,
-            root,
-            path,
-            readable=state.readable,
-            writable=state.writable,
-            rights=state.rights,
-            inheriting=state.inheriting,
-            fdflags=state.fdflags,
-        )
+            return cls(cls._restore_unlinked(state, scene), root, b"", state.access)
+        if state.access.writable and root.readonly:
+            raise Missing(f"{state.place} was open for writing, but {state.guest} is read-only")
+        fileno = root.reopen(state.place, state.access)
+        difference = cls._difference(state, os.fstat(fileno))
+        if difference is not None:
+            os.close(fileno)
+            raise Missing(f"{state.place} {difference}")
+        return cls(fileno, root, state.place.path, state.access)
 
     @staticmethod
     def _difference(state: FileState, now: os.stat_result) -> str | None:
@@ -226,12 +177,14 @@ class File(Descriptor):
         if now.st_size < state.size:
             return f"has {now.st_size} bytes, and had {state.size}"
         same = state.identity == (now.st_dev, now.st_ino)
-        if state.writable and now.st_size > state.size and not same:
+        if state.access.writable and now.st_size > state.size and not same:
             return f"is another file now: it has {now.st_size} bytes, and had {state.size}"
         return None
 
     @staticmethod
-    def _restore_unlinked(state: FileState, scene: Scene, flags: int) -> int:
+    def _restore_unlinked(state: FileState, scene: Scene) -> int:
+        access = state.access
+        flags = open_flags(access.readable, access.writable, access.fdflags)
         if state.shares is not None:
             owner = scene.restored.get(state.shares)
             if owner is None:
@@ -244,6 +197,6 @@ class File(Descriptor):
 
     def rewind(self, state: FileState) -> None:
         """Cut to the saved size what can be written, and go to the saved offset."""
-        if state.writable and os.fstat(self.fileno).st_size != state.size:
+        if state.access.writable and os.fstat(self.fileno).st_size != state.size:
             os.ftruncate(self.fileno, state.size)
         os.lseek(self.fileno, state.offset, os.SEEK_SET)

@@ -20,6 +20,8 @@ Invariants:
 - A ``Stop`` that a host function lets pass counts as ``Suspended`` with the progress the call had
   when it began (``{}`` for a new call): the whole call is done again later.
 - A call that never waits is never suspended: the guest stops at its next safepoint instead.
+- A host function says what it is ``about_to`` do before it does anything, so that a trigger can have
+  a snapshot first: the call is then suspended, and done after it.
 - Guest errors are errno values in results. An exception that is none of those below is a fault of
   the host: it ends the guest thread and reaches the supervisor as it is.
 """
@@ -37,6 +39,16 @@ Result: TypeAlias = int | float | bytes | tuple[int | float | bytes, ...] | None
 
 Ints may be signed or unsigned: they are taken modulo 2**32 or 2**64.
 """
+
+
+STDIN = "stdin"
+LISTEN = "listen"
+OUTSIDE = "nondeterministic"
+IDLE = "idle"
+EXPLICIT = "explicit"
+"""What a guest can be about to do: read its standard input, start to listen on a socket, make a
+call whose answer comes from outside, go on waiting, ask for a snapshot. They are called as the
+triggers are that wait for them; so are signals that the guest sends itself (``sigterm``)."""
 
 
 class Fault(Exception):
@@ -107,6 +119,15 @@ class Call(Protocol):
     def progress(self) -> Progress | None:
         """None for a new call; what ``Suspended`` carried when a call is being completed."""
 
+    def about_to(self, *occasions: str) -> None:
+        """Say what the call is going to do, before anything is done.
+
+        Raises ``Stop`` if there is to be a snapshot before.
+        """
+
+    def may_stop(self) -> bool:
+        """Whether the call may suspend: nothing below it on the stack forbids it."""
+
     def stopping(self) -> bool:
         """Whether a stop is asked for and the call may suspend. Cheap."""
 
@@ -122,6 +143,36 @@ class Call(Protocol):
         """
 
 
+class Audience(Protocol):
+    """Whoever wants to know what the guest is about to do; called by the guest's thread."""
+
+    @property
+    def idle_ns(self) -> int | None:
+        """Waiting for longer than this is an occasion, ``IDLE``. None: it is not."""
+
+    def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
+        """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
+
+
+CLOCK = "clock"
+RANDOM = "random"
+CLOCK_AHEAD_NS_MAX = 50_000
+
+
+class Shortcut(NamedTuple):
+    """The engine has an answer of its own to a host call, and may give it without asking the host.
+
+    ``kind``: ``CLOCK`` (``clock_time_get``: the machine's clocks; the monotonic one may be ahead of
+    what the host itself would say by ``CLOCK_AHEAD_NS_MAX``, and never behind), or ``RANDOM``
+    (``random_get``: the system's randomness).
+    ``offset()`` is asked each time before the guest runs: ns that the guest's monotonic clock is
+    ahead of the machine's (0 for ``RANDOM``); None: not this time, ask the host.
+    """
+
+    kind: str
+    offset: Callable[[], int | None]
+
+
 class HostFunction(NamedTuple):
     """One function the guest can import. ``params`` and ``results``: value types (wasm/types.py).
 
@@ -134,3 +185,4 @@ class HostFunction(NamedTuple):
     params: bytes
     results: bytes
     call: Callable[..., Result]
+    shortcut: Shortcut | None = None

@@ -1,4 +1,4 @@
-"""A mapped directory as the snapshot knows it: by its guest path.
+"""A host directory that is mapped as it is (kind dir), and places in it.
 
 A ``Place`` is what a snapshot says about an open file: which mapping, and the path beneath it. It
 is found again at the moment of the snapshot, because the guest (or anyone) may have renamed the
@@ -8,11 +8,18 @@ file, or a directory above it, since it was opened.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from . import rights as r
 from .beneath import O_PATH, open_beneath
 from .config import Mapping
+from .descriptors import Access, Missing
+from .mapped import Root
+
+if TYPE_CHECKING:
+    from .directory import HostDirectory
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -26,16 +33,35 @@ class Place(msgspec.Struct, frozen=True):
         return self.guest if path == "." else f"{self.guest.rstrip('/')}/{path}"
 
 
-class Root:
-    """An open mapping. Its descriptor outlives the guest's preopen, which the guest may close."""
+def open_flags(readable: bool, writable: bool, fdflags: int) -> int:
+    """``O_*`` for these. Never blocks in open: a pipe in a directory would wait for its peer."""
+    flags = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    if writable:
+        flags |= os.O_RDWR if readable else os.O_WRONLY
+    if fdflags & r.APPEND:
+        flags |= os.O_APPEND
+    if fdflags & r.DSYNC:
+        flags |= os.O_DSYNC
+    if fdflags & (r.SYNC | r.RSYNC):
+        flags |= os.O_SYNC
+    return flags
 
-    __slots__ = ("fileno", "mapping", "readonly")
+
+class HostRoot(Root):
+    """The mapping. Its descriptor outlives the guest's preopen, which the guest may close."""
+
+    __slots__ = ("fileno",)
 
     def __init__(self, mapping: Mapping) -> None:
-        """Opens the directory. Raises OSError."""
-        self.mapping = mapping
-        self.readonly = mapping.readonly
+        super().__init__(mapping)
         self.fileno = os.open(mapping.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def preopen(self) -> HostDirectory:
+        from .directory import HostDirectory  # it needs this module
+
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        fileno = os.open(b".", flags, dir_fd=self.fileno)
+        return HostDirectory(fileno, self, b".", preopen=True)
 
     def place(self, path: bytes) -> Place:
         """``path`` beneath this root."""
@@ -74,6 +100,14 @@ class Root:
             return b"."
         root = root.rstrip(b"/") + b"/"
         return path[len(root) :] if path.startswith(root) else None
+
+    def reopen(self, place: Place, access: Access) -> int:
+        """A descriptor of what was open there; never created or cut. Raises Missing."""
+        flags = open_flags(access.readable, access.writable, access.fdflags) | os.O_NOFOLLOW
+        try:
+            return open_beneath(self.fileno, place.path, flags)
+        except OSError as error:
+            raise Missing(f"{place}: {error.strerror}") from None
 
     def close(self) -> None:
         os.close(self.fileno)

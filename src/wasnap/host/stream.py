@@ -28,11 +28,10 @@ import termios
 import msgspec
 
 from . import rights as r
-from .beneath import open_beneath, os_error
-from .descriptors import Descriptor, Missing, Scene, Views
-from .file import open_flags
-from .protocol import Call, Stop, Suspended
-from .root import Place, Root
+from .beneath import os_error
+from .descriptors import Access, Descriptor, Missing, Scene, Views
+from .protocol import OUTSIDE, STDIN, Call, Stop, Suspended
+from .root import HostRoot, Place
 
 
 class StreamState(msgspec.Struct, frozen=True, tag="stream"):
@@ -56,11 +55,7 @@ class DeviceState(msgspec.Struct, frozen=True, tag="device"):
 
     number: int
     place: Place
-    readable: bool
-    writable: bool
-    fdflags: int
-    rights: int
-    inheriting: int
+    access: Access
 
 
 def skip(views: Views, n: int) -> list[memoryview]:
@@ -91,6 +86,8 @@ class _Stream(Descriptor):
 
     __slots__ = ("_writer", "mode", "waits", "written")
 
+    reading: tuple[str, ...] = (OUTSIDE,)
+
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         super().__init__(fileno, rights, inheriting, fdflags)
         self.mode = os.fstat(fileno).st_mode
@@ -107,6 +104,7 @@ class _Stream(Descriptor):
         return os_error(errno.EBADF)
 
     def read(self, call: Call, views: Views) -> int:
+        call.about_to(*self.reading)
         if not self.waits:
             return os.readv(self.fileno, views)
         if self.fdflags & r.NONBLOCK:
@@ -199,7 +197,7 @@ class _Stream(Descriptor):
 class Stream(_Stream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "reading")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -210,6 +208,7 @@ class Stream(_Stream):
         append = fcntl.fcntl(fileno, fcntl.F_GETFL) & os.O_APPEND
         super().__init__(fileno, rights, rights, r.APPEND if append else 0)
         self.name = name
+        self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
 
     def close(self) -> None:
         self._close_writer()
@@ -265,26 +264,16 @@ class Device(_Stream):
 
     __slots__ = ("path", "readable", "root", "writable")
 
-    def __init__(
-        self,
-        fileno: int,
-        root: Root,
-        path: bytes,
-        *,
-        readable: bool,
-        writable: bool,
-        rights: int,
-        inheriting: int,
-        fdflags: int,
-    ) -> None:
+    def __init__(self, fileno: int, root: HostRoot, path: bytes, access: Access) -> None:
+        rights = access.rights & r.STREAM
         mode = os.fstat(fileno).st_mode
         if stat.S_ISCHR(mode) and not os.isatty(fileno):
             rights |= r.FD_SEEK | r.FD_TELL
-        super().__init__(fileno, rights, inheriting, fdflags)
+        super().__init__(fileno, rights, access.inheriting, access.fdflags)
         self.root = root
         self.path = path
-        self.readable = readable
-        self.writable = writable
+        self.readable = access.readable
+        self.writable = access.writable
 
     def close(self) -> None:
         self._close_writer()
@@ -296,32 +285,15 @@ class Device(_Stream):
         return DeviceState(
             number=number,
             place=place,
-            readable=self.readable,
-            writable=self.writable,
-            fdflags=self.fdflags,
-            rights=self.rights,
-            inheriting=self.inheriting,
+            access=Access.of(self, self.readable, self.writable),
         )
 
     @classmethod
     def restore(cls, state: DeviceState, scene: Scene) -> Device:
         """Open it again. Raises Missing."""
-        root = scene.root(state.place.guest)
-        flags = open_flags(state.readable, state.writable, state.fdflags) | os.O_NOFOLLOW
-        try:
-            fileno = open_beneath(root.fileno, state.place.path, flags)
-        except OSError as error:
-            raise Missing(f"{state.place}: {error.strerror}") from None
-        return cls(
-            fileno,
-            root,
-            state.place.path,
-            readable=state.readable,
-            writable=state.writable,
-            rights=state.rights,
-            inheriting=state.inheriting,
-            fdflags=state.fdflags,
-        )
+        root = scene.root(state.place.guest, HostRoot)
+        fileno = root.reopen(state.place, state.access)
+        return cls(fileno, root, state.place.path, state.access)
 
     def rewind(self, state: DeviceState) -> None:
         """Nothing: a device has no past."""

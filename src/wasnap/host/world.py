@@ -16,14 +16,21 @@ import msgspec
 from ..errors import CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
-from .config import HostConfig
+from .config import HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
-from .directory import Directory, DirectoryState
-from .file import File, FileState
+from .directory import DirectoryState, HostDirectory
+from .explicit import Explicit
+from .file import FileState, HostFile
+from .mapped import Root
+from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
-from .root import Root
+from .root import HostRoot
 from .stream import Device, DeviceState, Stream, StreamState
+from .tree.arena import Arena
+from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
+from .tree.root import TreeRoot
+from .tree.tree import TreeState
 from .unknown import unknown
 
 _DESCRIPTORS_MAX = 65_536
@@ -31,13 +38,17 @@ _DESCRIPTORS_MAX = 65_536
 
 _STANDARD = ("stdin", "stdout", "stderr")
 
-DescriptorState = FileState | DirectoryState | StreamState | DeviceState
+DescriptorState = (
+    FileState | DirectoryState | StreamState | DeviceState | TreeFileState | TreeDirectoryState
+)
 
 _KINDS: dict[type, type] = {
-    FileState: File,
-    DirectoryState: Directory,
+    FileState: HostFile,
+    DirectoryState: HostDirectory,
     StreamState: Stream,
     DeviceState: Device,
+    TreeFileState: TreeFile,
+    TreeDirectoryState: TreeDirectory,
 }
 
 
@@ -46,6 +57,8 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
+    ``occasions``: what the guest has done for the first time already, where a trigger watched.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -55,6 +68,8 @@ class HostState(msgspec.Struct, frozen=True):
     random: RandomState | None
     written: dict[str, int]
     descriptors: list[DescriptorState]
+    trees: dict[str, TreeState] = {}
+    occasions: list[str] = []
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -74,7 +89,10 @@ class HostState(msgspec.Struct, frozen=True):
 
 
 class Host:
-    """One guest process's host."""
+    """One guest process's host.
+
+    ``arena``: the memory that a snapshot must save beside the state, by pages (``tree/arena.py``).
+    """
 
     def __init__(
         self, config: HostConfig, clock: Clock | None = None, random: Random | None = None
@@ -85,6 +103,9 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.descriptors = Descriptors()
+        self.arena = Arena()
+        self.occasions = Occasions()
+        self.explicit = Explicit()
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -102,7 +123,7 @@ class Host:
                     f"two directories are mapped as {mapping.guest}", "give each its own guest path"
                 )
             try:
-                self._roots[mapping.guest] = Root(mapping)
+                self._roots[mapping.guest] = self._open(mapping)
             except OSError as error:
                 self.close()
                 raise MissingFile(
@@ -111,6 +132,14 @@ class Host:
                 ) from None
         self.open_first()
 
+    def _open(self, mapping: Mapping) -> Root:
+        if mapping.kind == "dir":
+            return HostRoot(mapping)
+        return TreeRoot(mapping, self.arena, lambda: self.clock.realtime())
+
+    def _trees(self) -> dict[str, TreeRoot]:
+        return {guest: root for guest, root in self._roots.items() if isinstance(root, TreeRoot)}
+
     def open_first(self) -> None:
         """The descriptors of a fresh start: 0 to 2 are the standard streams, then the mappings."""
         first: dict[int, Descriptor] = {}
@@ -118,7 +147,7 @@ class Host:
             if name in self._standard:
                 first[number] = self._streams[name] = Stream(name, self._standard[name])
         for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
-            first[number] = Directory.of_root(root)
+            first[number] = root.preopen()
         self.descriptors.replace_all(first)
 
     def function(
@@ -133,7 +162,7 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self)
+            self._functions = wasip1.functions(self) | self.explicit.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
@@ -144,7 +173,7 @@ class Host:
         return found
 
     def capture(self) -> HostState:
-        """The state at this moment. All guest threads are stopped."""
+        """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)
         return HostState(
             args=self.args,
@@ -153,16 +182,19 @@ class Host:
             random=self.random.capture(),
             written={name: stream.written for name, stream in self._streams.items()},
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
+            trees={guest: root.tree.capture() for guest, root in self._trees().items()},
+            occasions=sorted(self.occasions.been),
         )
 
-    def restore(self, state: HostState) -> None:
+    def restore(self, state: HostState, arena: Arena | None = None) -> None:
         """Become what was captured, with the directories and streams this Host was given.
 
-        Everything is opened and checked first, and nothing touched before. Raises CannotResume
-        with all that is missing or different.
+        ``arena``: loaded from the same snapshot. Everything is opened and checked first, and
+        nothing touched before. Raises CannotResume with all that is missing or different.
         """
         scene = Scene(self._roots, self._standard)
-        differences: list[str] = []
+        arena = arena or Arena()
+        differences = self._restore_trees(state.trees, arena)
         for saved in state.descriptors:
             try:
                 scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
@@ -175,17 +207,36 @@ class Host:
             raise CannotResume(
                 "; ".join(differences), "give the same directories, with their files as they were"
             )
+        arena.settle()
+        for root in self._trees().values():
+            root.rewind()
         for saved in state.descriptors:
             scene.restored[saved.number].rewind(saved)
         self.descriptors.replace_all(scene.restored)
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
+        self.occasions.been = set(state.occasions)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)
         if state.random is not None:
             self.random = SeededRandom.restore(state.random)
+        self.arena = arena
+
+    def _restore_trees(self, trees: dict[str, TreeState], arena: Arena) -> list[str]:
+        """Load them; what is missing."""
+        differences = []
+        roots = self._trees()
+        for guest in trees.keys() - roots.keys():
+            option = f"--overlay HOST::{guest}" if trees[guest].overlay else f"--tmp {guest}"
+            differences.append(f"{guest} is not mapped as it was ({option})")
+        for guest, root in roots.items():
+            try:
+                root.restore(trees.get(guest), arena)
+            except Missing as missing:
+                differences.append(str(missing))
+        return differences
 
     def close(self) -> None:
         """Give everything back; the standard streams stay open."""

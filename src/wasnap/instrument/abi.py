@@ -12,7 +12,7 @@ import msgspec
 
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
-TRANSFORM_VERSION = 1
+TRANSFORM_VERSION = 2
 """Raised whenever the sites, their numbers or the layout of frames change: frames of another version are not ours."""
 
 PREFIX = "wasnap."

@@ -32,6 +32,7 @@ from wasnap.instrument.emit import (
     ColdCode,
     Scratch,
     Target,
+    TypeIndices,
     call,
     copy_code,
     i32_const,
@@ -183,9 +184,7 @@ class _Continuation:
         old = program.module
         self.code = bytes(old.code[plan.scan.index - self.facts.n_imported].code)
         self.module = Module(types=list(old.types))
-        self._type_indices: dict[FuncType, int] = {}
-        for i, t in enumerate(old.types):
-            self._type_indices.setdefault(t, i)
+        self.type_index = TypeIndices(self.module.types)
         self._imports_of_indices()
         self.helper_imports: dict[str, int] = {}
         self.own_helpers: dict[str, int] = {}
@@ -212,14 +211,6 @@ class _Continuation:
         ] = []  # for each open label of the original code, its level in the emitted code
 
     # --- the module around the function -----------------------------------------------------------------
-
-    def type_index(self, params: bytes, results: bytes) -> int:
-        type = FuncType(params, results)
-        index = self._type_indices.get(type)
-        if index is None:
-            self.module.types.append(type)
-            index = self._type_indices[type] = len(self.module.types) - 1
-        return index
 
     def helper(self, name: str) -> int:
         """The index of a helper of the hot module, imported when it is first asked for; or of one of our own."""

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 from wasnap.instrument.abi import NO_STOP_DEPTH, PUSH, SAVE_EXN, SAVE_REF, SPILL, STOP_WORD
 from wasnap.instrument.layout import Group, Node, PlannedSite
 from wasnap.instrument.scan import LOOP, Frame, SiteScan
-from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
+from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, FuncType
 
 LOCAL_GET, LOCAL_SET, LOCAL_TEE = 0x20, 0x21, 0x22
 I32_CONST = 0x41
@@ -96,6 +96,24 @@ ZERO = {
     EXNREF: bytes((0xD0, EXNREF)),
 }
 """A dummy value of each type."""
+
+
+class TypeIndices:
+    """Where function types stand in a module's list; those that are missing are appended."""
+
+    def __init__(self, types: list[FuncType]) -> None:
+        self._types = types
+        self._indices: dict[FuncType, int] = {}
+        for i, type in enumerate(types):
+            self._indices.setdefault(type, i)
+
+    def __call__(self, params: bytes, results: bytes) -> int:
+        type = FuncType(params, results)
+        index = self._indices.get(type)
+        if index is None:
+            index = self._indices[type] = len(self._types)
+            self._types.append(type)
+        return index
 
 
 class Target:

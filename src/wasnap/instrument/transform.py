@@ -13,7 +13,7 @@ from wasnap.errors import UnsupportedModule
 from wasnap.instrument import abi, helpers
 from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo
 from wasnap.instrument.callgraph import CallGraph
-from wasnap.instrument.emit import ColdCode, Scratch, Target, copy_code, i32_const
+from wasnap.instrument.emit import ColdCode, Scratch, Target, TypeIndices, copy_code, i32_const
 from wasnap.instrument.layout import SMALL_SET_MAX, FunctionPlan, plan_function
 from wasnap.instrument.scan import (
     INDIRECT,
@@ -175,19 +175,9 @@ class Transform:
             elements=list(old.elements),
             code=list(old.code),
         )
-        self._type_indices: dict[FuncType, int] = {}
-        for i, t in enumerate(old.types):
-            self._type_indices.setdefault(t, i)
+        self.type_index = TypeIndices(self.module.types)
         self._n_functions = len(self.facts.function_types)
         self._helper_names: dict[str, int] = {}
-
-    def type_index(self, params: bytes, results: bytes) -> int:
-        type = FuncType(params, results)
-        index = self._type_indices.get(type)
-        if index is None:
-            self.module.types.append(type)
-            index = self._type_indices[type] = len(self.module.types) - 1
-        return index
 
     def helper(self, name: str) -> int:
         """The function index of a helper: numbered as they are first asked for, written at the end."""

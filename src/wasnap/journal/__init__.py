@@ -2,14 +2,27 @@
 
 ::
 
-    layout    byte layouts, kinds, versions (what docs/journal-format.md says) records
-    schemas of the msgpack records storage   the file                                   the only
-    door to it; faults are injected here place     paths: open, lock, make a new one scan
-    file -> records, past any damage index     records -> snapshots that exist, and those that do
-    not any more image     extents of a snapshot and its ancestors -> one memory snapshot  one
-    snapshot, read batches   pages -> extents, while they are written writer    one snapshot,
-    written; the one commit point journal   Journal: the door for everybody else view      a
-    journal for people and for ``--json``
+    layout    byte layouts, kinds, versions (what docs/journal-format.md says)
+    checksum  CRC-32
+    records   schemas of the msgpack records
+    storage   the file: the only door to it; faults are injected here
+    place     paths: open, lock, make a new one
+    scan      file -> records, past any damage
+    proof     one snapshot's records: are they what was committed?
+    index     where snapshots are, which are damaged, where the next one goes
+    survey    records -> index: of all of the file, or of its end
+    image     extents of a snapshot and those it rests on -> one memory
+    carry     keeps the way from a snapshot to its image short
+    snapshot  one snapshot, read
+    batches   pages -> extents, as they are or compressed
+    pack      blocks of pages, compressed and back
+    places    where each page of a memory stands in the file
+    sift      which pages a snapshot has to store
+    pages     pages that have changed -> extents; again and again, until the commit
+    writer    one snapshot, written; the one commit point
+    labels    names for snapshots
+    journal   Journal: the door for everybody else
+    view      a journal for people and for ``--json``
 
 A snapshot exists if and only if its COMMIT record is intact and proves all that came before it.
 Nothing that is committed is ever changed; a write that fails, or a crash, costs the snapshot it
@@ -18,9 +31,11 @@ hit and no other.
 
 from wasnap.journal.batches import Pages
 from wasnap.journal.image import Extent, MemoryImage
-from wasnap.journal.index import Damaged, SnapshotInfo
+from wasnap.journal.index import Damaged
 from wasnap.journal.journal import Durability, Journal
+from wasnap.journal.labels import check_label
 from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import (
     BeginRecord,
     Directory,
@@ -59,4 +74,5 @@ __all__ = [
     "StartRecord",
     "Storage",
     "TablesRecord",
+    "check_label",
 ]

@@ -14,13 +14,18 @@ from types import TracebackType
 from typing import Literal
 
 from wasnap.errors import JournalError, JournalWriteFailed, NoSuchSnapshot
-from wasnap.journal import place
-from wasnap.journal.index import Damaged, Index, SnapshotInfo, build
-from wasnap.journal.layout import MINOR, Kind, RecordHeader, StoredExtent, pack_file_header
+from wasnap.journal import labels, place
+from wasnap.journal.carry import base_for
+from wasnap.journal.image import Block
+from wasnap.journal.index import Damaged, Index
+from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
+from wasnap.journal.places import Known
+from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
-from wasnap.journal.scan import Gap, Scan, checked_or_none, read_checked, scan
+from wasnap.journal.scan import Gap, checked_or_none, identify, read_checked, walk
 from wasnap.journal.snapshot import Snapshot
-from wasnap.journal.storage import Storage, write_all
+from wasnap.journal.storage import Storage, Window, write_all
+from wasnap.journal.survey import Progress, survey, tail
 from wasnap.journal.writer import Log, SnapshotWriter
 
 Durability = Literal["system", "process"]
@@ -36,20 +41,17 @@ class Journal:
         self,
         storage: Storage,
         path: Path,
-        found: Scan,
         index: Index,
         log: Log | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.path = path
-        self.version = (found.major, found.minor)
-        self.gaps: list[Gap] = found.gaps
-        self._found = found
         self._storage = storage
         self._index = index
         self._log = log
         self._clock = clock
-        self._verified: set[StoredExtent] = set()
+        self._known = Known()
+        self._verified: set[Block] = set()
 
     @classmethod
     def create(
@@ -89,15 +91,16 @@ class Journal:
         *,
         verify: bool = False,
         storage: Callable[[int], Storage] = Storage,
+        progress: Progress | None = None,
     ) -> Journal:
         """Opens for reading, whatever state the file is in. MissingFile, JournalError.
 
-        ``verify``: check the module and all page data now; what is damaged is then in ``damaged``.
+        ``verify``: check all page data now; what is damaged is then in ``damaged``.
         """
         opened = storage(place.open_file(Path(path), writable=False))
         try:
-            found = scan(opened, str(path))
-            journal = cls(opened, Path(path), found, build(opened, found))
+            identity = identify(opened, str(path))
+            journal = cls(opened, Path(path), survey(opened, identity, progress))
             if verify:
                 journal.verify()
         except BaseException:
@@ -129,11 +132,12 @@ class Journal:
     def _writable(
         cls, storage: Storage, path: Path, durability: Durability, clock: Callable[[], int]
     ) -> Journal:
-        found = scan(storage, str(path))
-        index = build(storage, found)
-        if found.minor > MINOR:
+        identity = identify(storage, str(path))
+        index = tail(storage, identity) or survey(storage, identity)
+        if index.version[1] > MINOR:
+            major, minor = index.version
             raise JournalError(
-                f"{path} was written by a newer wasnap (format {found.major}.{found.minor})",
+                f"{path} was written by a newer wasnap (format {major}.{minor})",
                 "use that one, or a newer one, to go on with it",
             )
         if index.start is None or index.module is None:
@@ -142,9 +146,9 @@ class Journal:
                 f"{path} cannot be continued: its {missing} record is damaged",
                 "see what is left: wasnap journal inspect",
             )
-        kept = [record.sequence for record in found.records if record.position < index.kept]
-        log = Log(storage, found.journal, index.kept, kept[-1], sync=durability == "system")
-        if found.size > index.kept:
+        sync = durability == "system"
+        log = Log(storage, identity.journal, index.kept, index.sequence, sync=sync)
+        if identity.size > index.kept:
             try:
                 log.take_back()
             except OSError as error:
@@ -152,8 +156,25 @@ class Journal:
                     f"the torn tail of {path} cannot be cut: {error.strerror}",
                     "work on a copy of the file",
                 ) from error
-        remaining = [gap for gap in found.gaps if gap.position < index.kept]
-        return cls(storage, path, found._replace(gaps=remaining), index, log, clock)
+        index.gaps = [gap for gap in index.gaps if gap.position < index.kept]
+        return cls(storage, path, index, log, clock)
+
+    def _complete(self) -> Index:
+        """The index, which lists all snapshots from now on."""
+        if not self._index.complete:
+            self._index = self._survey()
+        return self._index
+
+    def _survey(self) -> Index:
+        identity = identify(self._storage, str(self.path))
+        if self._log is not None:  # what could not be taken back does not count
+            identity = identity._replace(size=self._log.end)
+        return survey(self._storage, identity)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of the format: major, minor."""
+        return self._index.version
 
     @property
     def start(self) -> StartRecord:
@@ -173,12 +194,22 @@ class Journal:
     @property
     def snapshots(self) -> list[SnapshotInfo]:
         """Those that exist, in the order of commit."""
-        return self._index.snapshots()
+        return self._complete().snapshots()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no snapshot was ever committed, not even one that is damaged now."""
+        return not self._index.last_commit and not self._complete().damaged
 
     @property
     def damaged(self) -> list[Damaged]:
         """Snapshots that were begun and do not count, except in the torn tail."""
-        return list(self._index.damaged)
+        return list(self._complete().damaged)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What belongs to no intact record; the torn tail, too, in a journal opened for reading."""
+        return self._complete().gaps
 
     @property
     def kept(self) -> int:
@@ -188,13 +219,19 @@ class Journal:
     @property
     def size(self) -> int:
         """Of the file, in bytes, when it was opened or last written to."""
-        return self._found.size if self._log is None else self._log.end
+        return self._index.identity.size if self._log is None else self._log.end
+
+    def find(self, name: str | int) -> int:
+        """The id that an id or a label means. NoSuchSnapshot if no snapshot has that label."""
+        return labels.find(name, () if isinstance(name, int) else self.snapshots)
 
     def remains(self, snapshot: int) -> list[tuple[RecordHeader, bytes | None]]:
         """What is left of a snapshot, damaged or not, that was there when the journal was opened:
         its intact record headers from BEGIN on, each with its checked payload (None: damaged)."""
         left: list[tuple[RecordHeader, bytes | None]] = []
-        for header in self._found.records:
+        for header in walk(Window(self._storage), self._index.identity):
+            if isinstance(header, Gap):
+                continue
             if left and header.kind in (Kind.BEGIN, Kind.COMMIT):
                 break
             if left or header.kind == Kind.BEGIN:
@@ -208,19 +245,35 @@ class Journal:
 
         ``verify``: check the crc of all page data it rests on, which reads it once.
         """
-        chain = list(self._index.chain(snapshot))
         try:
-            loaded = Snapshot(self._storage, chain)
+            return self._load(snapshot, verify=verify)
+        except JournalError:
+            if self._index.complete:
+                raise
+            self._complete()  # knows what is damaged, and which others there are
+            return self._load(snapshot, verify=verify)
+
+    def _load(self, snapshot: int, *, verify: bool) -> Snapshot:
+        index = self._index
+        index.entry(snapshot)
+        try:
+            loaded = Snapshot(self._storage, list(index.chain(snapshot)))
             if verify:
                 loaded.verify(self._verified)
         except JournalError as error:
-            self._index.mark_damaged(snapshot, error.message)
-            self._index.entry(snapshot)  # raises, and says which others there are
+            if index.complete:
+                index.mark_damaged(snapshot, error.message)
+                index.entry(snapshot)  # raises, and says which others there are
             raise
         return loaded
 
     def newest(self, *, verify: bool = True) -> Snapshot:
         """The newest snapshot that is intact. NoSuchSnapshot if there is none."""
+        if not self._index.complete:
+            try:
+                return self._load(self._index.newest, verify=verify)
+            except JournalError:
+                self._complete()
         for info in reversed(self.snapshots):
             try:
                 return self.load(info.id, verify=verify)
@@ -228,7 +281,8 @@ class Journal:
                 continue  # it is in `damaged` now
         found = f"{len(self.damaged)} damaged ones" if self.damaged else "none"
         raise NoSuchSnapshot(
-            f"{self.path} holds no snapshot to resume ({found})", "start the program: wasnap run"
+            f"{self.path} holds no snapshot to resume ({found})",
+            "start the program: wasnap run (--fresh to replace what is there)",
         )
 
     def verify(self) -> None:
@@ -251,21 +305,66 @@ class Journal:
         JournalError if the parent cannot be used, JournalWriteFailed.
         """
         assert self._log is not None, "opened for reading"
+        if label:
+            labels.check_label(label)
         if self._log.end != self._index.kept:  # an exception came between a commit and its entry
-            self._found = scan(self._storage, str(self.path))
-            self._index = build(self._storage, self._found)
-        index = self._index
+            self._index = self._survey()
+        base = None
+        depth = 0
         if parent is not None:
-            index.entry(parent)
+            try:
+                depth = self._index.entry(parent).info.depth + 1
+            except JournalError:
+                depth = self._complete().entry(parent).info.depth + 1  # or says which there are
+            base = None if full else base_for(self._index, self._index.entry(parent))
+        index = self._index
         record = BeginRecord(
             id=index.next_id,
             parent=parent,
+            base=None if base is None else base.entry.info.id,
+            base_commit=0 if base is None else base.entry.commit,
             time_ns=self._clock(),
             trigger=trigger,
             label=label,
-            full=full or parent is None,
+            depth=depth,
         )
-        return SnapshotWriter(self._log, record, index.last_commit, str(self.path), index.add)
+        return SnapshotWriter(
+            self._log,
+            record,
+            index.last_commit,
+            str(self.path),
+            index.add,
+            lambda: self._known_of(parent),
+            () if base is None else base.between,
+        )
+
+    def label(self, snapshot: int, label: str) -> None:
+        """Gives a snapshot a name, or takes it away (empty). UsageError, NoSuchSnapshot,
+        JournalWriteFailed.
+        """
+        assert self._log is not None, "opened for reading"
+        if label:
+            labels.check_label(label)
+        index = self._complete()
+        index.entry(snapshot)
+        try:
+            index.label(
+                snapshot, label, labels.append(self._log, snapshot, index.last_commit, label)
+            )
+        except OSError as error:
+            raise JournalWriteFailed(
+                f"the label could not be written to {self.path}: {error.strerror}",
+                "the snapshots are safe; make room or repair the disk",
+            ) from error
+
+    def _known_of(self, parent: int | None) -> Known:
+        """Where the pages of the snapshot stand that a new one goes on from."""
+        if self._known.snapshot != (parent or 0):
+            self._known = Known(None)
+            if parent is not None:
+                Snapshot(self._storage, list(self._index.chain(parent))).locate(self._known)
+            self._known.snapshot = parent or 0
+        return self._known
 
     def _need(self, name: str, header: RecordHeader | None) -> RecordHeader:
         if header is None:

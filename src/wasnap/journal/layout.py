@@ -7,10 +7,11 @@ What the fields mean stands in docs/journal-format.md and nowhere else;
 
 from __future__ import annotations
 
-import zlib
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
+
+from wasnap.journal.checksum import crc32
 
 MAJOR = 1
 MINOR = 0
@@ -23,6 +24,7 @@ PAGE_SIZE = 4096
 RECORD_IGNORABLE = 1
 MEMORY_IS64 = 1
 MEMORY_SHARED = 2
+MEMORY_CARRIED = 4
 
 
 class Kind(IntEnum):
@@ -32,6 +34,7 @@ class Kind(IntEnum):
     MODULE = 2
     BEGIN = 16
     COMMIT = 17
+    LABEL = 18
     MEMORY = 32
     STACK = 33
     TABLES = 34
@@ -102,6 +105,16 @@ class Commit(NamedTuple):
     reserved: bytes
 
 
+LABEL = Struct("<QQ160s16s")
+
+
+class Label(NamedTuple):
+    id: int
+    commit: int
+    label: bytes
+    reserved: bytes
+
+
 MEMORY_HEAD = Struct("<IIQIIQ")
 
 
@@ -114,14 +127,37 @@ class MemoryHead(NamedTuple):
     data_pages: int
 
 
-EXTENT = Struct("<QQII")
+class Encoding(IntEnum):
+    """How a block of pages is stored."""
+
+    ZERO = 0
+    RAW = 1
+    ZSTD = 2
+
+
+EXTENT = Struct("<QQIIIHH")
 
 
 class StoredExtent(NamedTuple):
     first_page: int
     position: int
     pages: int
-    data_crc: int
+    stored: int
+    crc: int
+    skip: int
+    encoding: int
+
+    @property
+    def end(self) -> int:
+        """The first page after it."""
+        return self.first_page + self.pages
+
+    def part(self, first_page: int, end: int) -> StoredExtent:
+        """Its pages from ``first_page`` to ``end``, which are among them."""
+        _, position, _, stored, crc, skip, encoding = self
+        if position:
+            skip += first_page - self.first_page
+        return StoredExtent(first_page, position, end - first_page, stored, crc, skip, encoding)
 
 
 def align(position: int, unit: int) -> int:
@@ -170,9 +206,9 @@ def pack_record_header(
 
 def seal(header: bytes) -> bytes:
     """``header`` (64 bytes) with the crc of its first 60 in the last 4."""
-    return header[:60] + zlib.crc32(header[:60]).to_bytes(4, "little")
+    return header[:60] + crc32(header[:60]).to_bytes(4, "little")
 
 
 def sealed(header: bytes) -> bool:
     """Whether ``header`` is 64 bytes long and ends with the crc of its first 60."""
-    return len(header) == 64 and zlib.crc32(header[:60]) == int.from_bytes(header[60:], "little")
+    return len(header) == 64 and crc32(header[:60]) == int.from_bytes(header[60:], "little")

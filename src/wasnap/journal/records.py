@@ -43,6 +43,7 @@ class StartRecord(Record, kw_only=True):
     dirs: list[Directory] = []
     counted: bool = False
     options: dict[str, Any] = {}
+    ids_used: int = 0
 
 
 class BeginRecord(Record, kw_only=True):
@@ -51,10 +52,12 @@ class BeginRecord(Record, kw_only=True):
     kind: ClassVar[Kind] = Kind.BEGIN
     id: int
     parent: int | None
+    base: int | None
+    base_commit: int
     time_ns: int
     trigger: str
     label: str = ""
-    full: bool = False
+    depth: int = 0
 
 
 class Frame(msgspec.Struct, array_like=True):

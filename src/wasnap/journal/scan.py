@@ -1,16 +1,17 @@
 """Finds the records in a file, whatever has happened to it.
 
-``scan`` walks from header to header. Where a header is not intact it looks for the next one that
-is, so damage costs the records it hits and no others. It reads headers only, and raises
-JournalError only where the file is no journal at all, or one of a newer major version.
+``walk`` goes from header to header. Where a header is not intact it looks for the next one that
+is, so damage costs the records it hits and no others. It reads headers only, and JournalError is
+raised only where the file is no journal at all, or one of a newer major version.
 """
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from wasnap.errors import JournalError
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     ALIGNMENT,
     FILE_HEADER,
@@ -22,10 +23,12 @@ from wasnap.journal.layout import (
     RecordHeader,
     sealed,
 )
-from wasnap.journal.storage import Storage
+from wasnap.journal.storage import Storage, Window
 
 CHUNK = 1 << 20
 FIRST_RECORD = FILE_HEADER.size
+
+Source = Storage | Window
 
 
 class Gap(NamedTuple):
@@ -36,41 +39,63 @@ class Gap(NamedTuple):
     what: str
 
 
-class Scan(NamedTuple):
-    """All intact record headers, in file order, and what lies between them."""
+class Identity(NamedTuple):
+    """What makes a file a journal: creation id and version; and its size. ``gap``: a damaged file
+    header.
+    """
 
     journal: bytes
     major: int
     minor: int
-    records: list[RecordHeader]
-    gaps: list[Gap]
     size: int
+    gap: Gap | None = None
 
 
-def scan(storage: Storage, name: str) -> Scan:
-    """``name``: of the file, for messages."""
+def identify(storage: Storage, name: str) -> Identity:
+    """``name``: of the file, for messages. JournalError if it is no journal that can be read."""
     size = storage.size()
-    journal, major, minor, gaps = _identify(storage, name, size)
-    records: list[RecordHeader] = []
-    position = FIRST_RECORD
-    sequence = 0
+    data = storage.read(0, FILE_HEADER.size)
+    gap = None
+    if data[: len(FILE_MAGIC)] == FILE_MAGIC and sealed(data):
+        file_header = FileHeader._make(FILE_HEADER.unpack(data))
+        journal, major, minor = file_header.journal, file_header.major, file_header.minor
+    else:
+        first = record_header(storage.read(FIRST_RECORD, ALIGNMENT), None, FIRST_RECORD, 0)
+        if first is None:
+            raise _not_a_journal(data, name, size)
+        journal, major, minor = first.journal, first.major, first.minor
+        gap = Gap(0, FILE_HEADER.size, "the file header is damaged (and not needed)")
+    if major > MAJOR:
+        raise JournalError(
+            f"{name} is a journal of version {major}, this wasnap reads up to {MAJOR}",
+            "use the wasnap that wrote it, or a newer one",
+        )
+    return Identity(journal, major, minor, size, gap)
+
+
+def walk(
+    window: Window, identity: Identity, position: int = FIRST_RECORD, sequence: int = 0
+) -> Iterator[RecordHeader | Gap]:
+    """All intact record headers from ``position`` on, in file order, and what lies between them.
+
+    ``sequence``: of the record before.
+    """
+    journal, size = identity.journal, identity.size
     while position < size:
-        header = record_header(storage.read(position, ALIGNMENT), journal, position, sequence)
+        header = record_header(window.read(position, ALIGNMENT), journal, position, sequence)
         if header is None:
-            header = _resynchronise(storage, position + ALIGNMENT, size, journal, sequence)
+            header = _resynchronise(window.storage, position + ALIGNMENT, size, journal, sequence)
             if header is None:
-                gaps.append(Gap(position, size - position, "no intact record"))
-                break
-            gaps.append(Gap(position, header.position - position, "no intact record"))
+                yield Gap(position, size - position, "no intact record")
+                return
+            yield Gap(position, header.position - position, "no intact record")
         if header.end > size:
             what = f"the {header.name} record is cut off"
-            gaps.append(Gap(header.position, size - header.position, what))
-            break
-        records.append(header)
+            yield Gap(header.position, size - header.position, what)
+            return
+        yield header
         sequence = header.sequence
-        minor = max(minor, header.minor)
         position = header.next
-    return Scan(journal, major, minor, records, gaps, size)
 
 
 def record_header(
@@ -92,41 +117,20 @@ def record_header(
     return header if intact else None
 
 
-def read_checked(storage: Storage, header: RecordHeader) -> bytes:
+def read_checked(source: Source, header: RecordHeader) -> bytes:
     """The checked part of a record's payload. JournalError if it is damaged."""
-    payload = storage.read(header.payload, header.checked)
-    if len(payload) != header.checked or zlib.crc32(payload) != header.payload_crc:
+    payload = source.read(header.payload, header.checked)
+    if len(payload) != header.checked or crc32(payload) != header.payload_crc:
         raise JournalError(f"the {header.name} record at byte {header.position} is damaged")
     return payload
 
 
-def checked_or_none(storage: Storage, header: RecordHeader) -> bytes | None:
+def checked_or_none(source: Source, header: RecordHeader) -> bytes | None:
     """The checked part of a record's payload, None if it is damaged."""
     try:
-        return read_checked(storage, header)
+        return read_checked(source, header)
     except JournalError:
         return None
-
-
-def _identify(storage: Storage, name: str, size: int) -> tuple[bytes, int, int, list[Gap]]:
-    """Creation id, major and minor version, and the gap that a damaged file header is."""
-    data = storage.read(0, FILE_HEADER.size)
-    gaps: list[Gap] = []
-    if data[: len(FILE_MAGIC)] == FILE_MAGIC and sealed(data):
-        file_header = FileHeader._make(FILE_HEADER.unpack(data))
-        journal, major, minor = file_header.journal, file_header.major, file_header.minor
-    else:
-        first = record_header(storage.read(FIRST_RECORD, ALIGNMENT), None, FIRST_RECORD, 0)
-        if first is None:
-            raise _not_a_journal(data, name, size)
-        journal, major, minor = first.journal, first.major, first.minor
-        gaps.append(Gap(0, FILE_HEADER.size, "the file header is damaged (and not needed)"))
-    if major > MAJOR:
-        raise JournalError(
-            f"{name} is a journal of version {major}, this wasnap reads up to {MAJOR}",
-            "use the wasnap that wrote it, or a newer one",
-        )
-    return journal, major, minor, gaps
 
 
 def _not_a_journal(data: bytes, name: str, size: int) -> JournalError:

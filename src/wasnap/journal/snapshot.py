@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TypeVar
 
 from wasnap.errors import JournalError
-from wasnap.journal.image import MemoryImage, MemoryTable, decode_memory, merge
-from wasnap.journal.index import Entry, SnapshotInfo
-from wasnap.journal.layout import Kind, StoredExtent
+from wasnap.journal.carry import tables as tables_of
+from wasnap.journal.image import Block, MemoryImage, MemoryTable, merge
+from wasnap.journal.layout import Kind
+from wasnap.journal.places import ELSEWHERE, Known
+from wasnap.journal.proof import Entry, SnapshotInfo
 from wasnap.journal.records import Record, decode
 from wasnap.journal.scan import read_checked
 from wasnap.journal.storage import Storage
@@ -21,7 +23,7 @@ class Snapshot:
     """
 
     def __init__(self, storage: Storage, chain: list[Entry]) -> None:
-        """``chain``: the snapshot, its parent, ... up to a full one. JournalError if it cannot be
+        """``chain``: the snapshot, its base, ... up to one without. JournalError if it cannot be
         read.
         """
         self.info: SnapshotInfo = chain[0].info
@@ -32,10 +34,8 @@ class Snapshot:
         ]
         tables: dict[int, list[MemoryTable]] = {}
         for entry in chain:
-            for header in entry.records:
-                if header.kind == Kind.MEMORY:
-                    table = decode_memory(read_checked(storage, header), header)
-                    tables.setdefault(table.head.memory, []).append(table)
+            for memory, own in tables_of(storage, entry).items():
+                tables.setdefault(memory, []).extend(own)
         self.memories: dict[int, MemoryImage] = {
             index: merge(index, tables[index], storage) for index in sorted(tables)
         }
@@ -64,7 +64,15 @@ class Snapshot:
             raise JournalError(f"snapshot {self.info.id} holds no memory {index}")
         return self.memories[index]
 
-    def verify(self, verified: set[StoredExtent]) -> None:
+    def verify(self, verified: set[Block]) -> None:
         """Checks all page data (see ``MemoryImage.verify``). JournalError names what is damaged."""
         for image in self.memories.values():
             image.verify(verified)
+
+    def locate(self, known: Known) -> None:
+        """Tells where all pages stand that are not zero."""
+        for image in self.memories.values():
+            places = known.places(image.index)
+            for first_page, n_pages, offset, packed in image.extents:
+                if offset is not None or packed:
+                    places.put(first_page, n_pages, ELSEWHERE if offset is None else offset)

@@ -54,6 +54,27 @@ class Storage:
             os.close(fd)
 
 
+class Window:
+    """Reads many small pieces of a file that lie close together with few calls."""
+
+    SIZE = 1 << 14
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._start = 0
+        self._data = b""
+
+    def read(self, position: int, size: int) -> bytes:
+        """As ``Storage.read``; what was read once may not be seen to change."""
+        start = position - self._start
+        if start < 0 or start + size > len(self._data):
+            if size > self.SIZE:
+                return self.storage.read(position, size)
+            self._start, start = position, 0
+            self._data = self.storage.read(position, self.SIZE)
+        return self._data[start : start + size]
+
+
 def write_all(storage: Storage, position: int, buffers: Sequence[Buffer]) -> int:
     """Writes all of ``buffers`` at ``position`` however short the single writes are; returns the
     end position.

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from wasnap.errors import JournalError
-from wasnap.journal.index import SnapshotInfo
 from wasnap.journal.journal import Journal
 from wasnap.journal.layout import Kind
+from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import HostRecord, StackRecord, TablesRecord, decode
 
 
@@ -67,8 +67,8 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
                 "pages_total": image.pages_total,
                 "is64": image.is64,
                 "shared": image.shared,
-                "pages_stored": sum(e.n_pages for e in image.extents if e.offset is not None),
-                "extents": sum(e.offset is not None for e in image.extents),
+                "pages_stored": sum(part.pages for part in image.parts),
+                "extents": len(image.parts),
             }
             for image in journal.load(snapshot, verify=False).memories.values()
         ]

@@ -10,18 +10,19 @@ either. The next snapshot then starts by trying that again.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
-from wasnap.journal.batches import Pages, Piece, batches
-from wasnap.journal.index import Entry, SnapshotInfo, headers_crc
+from wasnap.journal.batches import Pages, Piece, batches, placed
+from wasnap.journal.carry import carried
+from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
     EXTENT,
+    MEMORY_CARRIED,
     MEMORY_HEAD,
     MEMORY_IS64,
     MEMORY_SHARED,
@@ -29,9 +30,13 @@ from wasnap.journal.layout import (
     RECORD_HEADER,
     Kind,
     RecordHeader,
+    StoredExtent,
     align,
     pack_record_header,
 )
+from wasnap.journal.pages import Changed, MemoryPages
+from wasnap.journal.places import Known
+from wasnap.journal.proof import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.records import BeginRecord, Record, encode
 from wasnap.journal.storage import Buffer, Storage, write_all
 
@@ -59,7 +64,7 @@ class Log:
         length = sum(map(len, payload))
         crc = 0
         for part in payload if checked is None else [checked]:
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
         self.sequence += 1
         header = pack_record_header(
             kind,
@@ -74,6 +79,22 @@ class Log:
         end = self.position + RECORD_HEADER.size + length
         padding = bytes(align(end, ALIGNMENT) - end)
         self.position = write_all(self.storage, self.position, [header, *payload, padding])
+        return RecordHeader._make(RECORD_HEADER.unpack(header))
+
+    def rewrite(self, old: RecordHeader, checked: bytes) -> RecordHeader:
+        """Puts another checked part, as long as the first, into a record since ``settle``."""
+        assert old.position >= self.end and len(checked) == old.checked
+        header = pack_record_header(
+            old.kind,
+            old.flags,
+            old.journal,
+            old.position,
+            old.sequence,
+            old.length,
+            old.checked,
+            crc32(checked),
+        )
+        write_all(self.storage, old.position, [header, checked])
         return RecordHeader._make(RECORD_HEADER.unpack(header))
 
     def sync(self) -> None:
@@ -105,18 +126,26 @@ class SnapshotWriter:
         begin: BeginRecord,
         previous: int,
         name: str,
-        committed: Callable[[Entry, int], None],
+        committed: Callable[[Entry], None],
+        find_known: Callable[[], Known] | None = None,
+        between: Sequence[Entry] = (),
     ) -> None:
-        """``committed`` is told the entry and the COMMIT's position; ``name``: the file, for
-        messages.
+        """``committed`` is told of the snapshot; ``name``: the file, for messages; ``find_known``:
+        gives the parent's places, which become this snapshot's; ``between``: see carry.py.
         """
         self._log = log
         self._begin = begin
         self._previous = previous
         self._name = name
         self._committed = committed
+        self._find_known = find_known
+        self._known: Known | None = None
+        self._between = between
+        self._named: dict[int, list[StoredExtent]] = {}
+        self._sizes: dict[int, int] = {}
         self._headers: list[RecordHeader] = []
         self._pages = 0
+        self._changed: dict[int, MemoryPages] = {}
         self._open = True
         try:
             if log.torn:
@@ -144,38 +173,80 @@ class SnapshotWriter:
         *,
         is64: bool = False,
         shared: bool = False,
-    ) -> None:
-        """Writes pages of memory ``index``, straight from the given buffers.
+        level: int | None = None,
+    ) -> list[StoredExtent]:
+        """Writes pages of memory ``index``, straight from the given buffers; the extents written.
 
-        ``pages``: sorted, disjoint (first page, buffer of whole pages or number of pages that are
-        zero now), in units of ``page_size``, which must be 4096. In a full snapshot what is not
-        named is zero, else as in the parent. The buffers must not
-        change until this returns. ValueError if ``pages`` breaks the rules; the ``with`` then takes
-        the snapshot back.
+        ``pages``: sorted, disjoint (first page and what ``Pages`` says), in units of ``page_size``,
+        which must be 4096. What is not named is as in the parent; zero if there is no base. The
+        buffers must not change until this returns. ``level``: of compression; None: none.
+        ValueError if ``pages`` breaks the rules; the ``with`` then takes the snapshot back.
         """
         assert self._open and page_size == PAGE_SIZE
         flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
-        for batch in batches(pages, pages_total, skip_zeros=self._begin.full):
+        written: list[StoredExtent] = []
+        skip_zeros = self._begin.base is None
+        for batch in batches(pages, pages_total, skip_zeros=skip_zeros, level=level):
             try:
-                self._memory_record(index, pages_total, flags, batch)
+                written += self._memory_record(index, pages_total, flags, batch)
             except OSError as error:
                 raise self._failed(error) from error
+        if self._between:
+            self._named.setdefault(index, []).extend(written)
+            self._sizes[index] = pages_total
+        return written
+
+    def changed(
+        self,
+        index: int,
+        pages_total: int,
+        pages: Iterable[Changed],
+        *,
+        is64: bool = False,
+        shared: bool = False,
+    ) -> None:
+        """Writes what has changed since the parent among pages of memory ``index``.
+
+        ``pages`` (4 KiB): sorted, disjoint (first page, buffer of whole pages or number of pages
+        that are zero now). Those that are as in the parent cost no space; others are as there. May
+        be called again, for a memory that may have grown: what was named before is replaced. A
+        buffer may change meanwhile if its pages will be named again. ValueError as for ``memory``,
+        which is not to be used for the same one.
+        """
+        assert self._open
+        try:
+            memory = self._changed.get(index)
+            if memory is None:
+                known = None
+                if self._find_known is not None:
+                    self._known = self._known or self._find_known()
+                    known = self._known.places(index)
+                flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
+                memory = self._changed[index] = MemoryPages(
+                    index, flags, self._log.storage, self, known, full=self._begin.base is None
+                )
+            memory.write(pages, pages_total)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def commit(self) -> int:
         """Makes the snapshot exist; returns its id."""
         assert self._open
         log, begin = self._log, self._begin
-        first = self._headers[0].position
-        payload = COMMIT.pack(
-            begin.id,
-            begin.parent or 0,
-            first,
-            self._previous,
-            len(self._headers),
-            headers_crc(self._headers),
-            bytes(24),
-        )
         try:
+            for memory in self._changed.values():
+                memory.finish()
+            if self._between:
+                self._carry()
+            payload = COMMIT.pack(
+                begin.id,
+                begin.parent or 0,
+                self._headers[0].position,
+                self._previous,
+                len(self._headers),
+                headers_crc(self._headers),
+                bytes(24),
+            )
             log.sync()
             header = log.append(Kind.COMMIT, [payload])
             log.sync()
@@ -188,12 +259,16 @@ class SnapshotWriter:
             parent=begin.parent,
             time_ns=begin.time_ns,
             trigger=begin.trigger,
-            size=log.end - first,
+            size=log.end - self._headers[0].position,
             label=begin.label,
-            full=begin.full,
-            pages=self._pages,
+            base=begin.base,
+            depth=begin.depth,
+            pages=self._pages + sum(memory.data_pages for memory in self._changed.values()),
         )
-        self._committed(Entry(info, self._headers, "", ""), header.position)
+        self._committed(Entry(info, self._headers, header.position, begin.base_commit))
+        if self._known is not None:
+            placed = {index: memory.placed for index, memory in self._changed.items()}
+            self._known.update(begin.id, placed, full=begin.base is None)
         return begin.id
 
     def abort(self) -> None:
@@ -217,26 +292,46 @@ class SnapshotWriter:
     ) -> None:
         self.abort()
 
+    # -- for MemoryPages: its Records --------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Where the next record goes."""
+        return self._log.position
+
+    def append(self, checked: bytes, rest: Sequence[Buffer]) -> int:
+        """Writes a MEMORY record; its number in the snapshot. OSError."""
+        self._append(Kind.MEMORY, [checked, *rest], checked)
+        return len(self._headers) - 1
+
+    def rewrite(self, number: int, checked: bytes) -> None:
+        """Writes a MEMORY record's checked part anew. OSError."""
+        self._headers[number] = self._log.rewrite(self._headers[number], checked)
+
     def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
         self._headers.append(self._log.append(kind, payload, checked=checked))
 
-    def _memory_record(self, index: int, pages_total: int, flags: int, batch: list[Piece]) -> None:
-        data = [piece.data for piece in batch if piece.data is not None]
-        data_pages = sum(map(len, data)) // PAGE_SIZE
+    def _carry(self) -> None:
+        """Names what changed between the base and the parent. OSError."""
+        named = self._named | {index: memory.named() for index, memory in self._changed.items()}
+        sizes = self._sizes | {index: memory.size for index, memory in self._changed.items()}
+        for index, (head, extents) in carried(self._log.storage, self._between, named).items():
+            pages_total = sizes.get(index, head.pages_total)
+            pages = ((extent.first_page, extent) for extent in extents)
+            for batch in batches(pages, pages_total, skip_zeros=False):
+                self._memory_record(index, pages_total, head.flags | MEMORY_CARRIED, batch)
+
+    def _memory_record(
+        self, index: int, pages_total: int, flags: int, batch: list[Piece]
+    ) -> list[StoredExtent]:
+        data_pages = sum(piece.n_pages for piece in batch if piece.data is not None)
         head = MEMORY_HEAD.pack(index, PAGE_SIZE, pages_total, flags, len(batch), data_pages)
         table_end = self._log.position + RECORD_HEADER.size + len(head) + len(batch) * EXTENT.size
-        position = align(table_end, PAGE_SIZE)
-        padding = bytes(position - table_end) if data else b""
-        table = bytearray(head)
-        for piece in batch:
-            if piece.data is None:
-                table += EXTENT.pack(piece.first_page, 0, piece.n_pages, 0)
-            else:
-                table += EXTENT.pack(piece.first_page, position, piece.n_pages, piece.crc)
-                position += len(piece.data)
-        checked = bytes(table)
-        self._append(Kind.MEMORY, [checked, padding, *data], checked)
+        extents, data = placed(batch, table_end)
+        checked = head + b"".join(EXTENT.pack(*extent) for extent in extents)
+        self._append(Kind.MEMORY, [checked, *data], checked)
         self._pages += data_pages
+        return extents
 
     def _failed(self, error: OSError) -> JournalWriteFailed:
         """Takes the snapshot back and makes the error that says so."""

@@ -46,6 +46,7 @@ class Desk:
         for _ in range(len(self._waiting)):
             with self._lock:
                 self._serving = self._waiting.popleft()
+                self._serving.begun = True
             yield self._serving
             self._serving = None
 

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from wasnap.host.occasions import Occasions
+
+
+class Then(NamedTuple):
+    """What follows a snapshot, before the guest does anything more.
+
+    ``end``: the exit code to end the process with. ``pause``: stop it (SIGSTOP) until SIGCONT.
+    ``anyway``: also if the snapshot failed.
+    """
+
+    end: int | None = None
+    pause: bool = False
+    anyway: bool = False
+
+
+GO_ON = Then()
 
 
 class Request:
-    """``trigger``: its name in the journal. ``then``: the exit code to stop with, None to go on.
+    """``trigger``: its name in the journal.
 
-    Served exactly once: with the id of the snapshot, or with why there is none.
+    ``begun``: the process is about to take the snapshot, or has taken it: what happens from now on
+    is not in it. Served exactly once: with the snapshot's id, or with why there is none.
     """
 
-    def __init__(self, trigger: str, *, label: str = "", then: int | None = None) -> None:
+    def __init__(self, trigger: str, *, label: str = "", then: Then = GO_ON) -> None:
         self.trigger = trigger
         self.label = label
         self.then = then
+        self.begun = False
         self._served = threading.Event()
         self._id: int | None = None
         self._error: BaseException | None = None
@@ -45,17 +66,37 @@ class Request:
         assert self._id is not None
         return self._id
 
-    def wait(self) -> None:
-        """Wait for the answer, whatever it is."""
+    def wait(self) -> bool:
+        """Wait for the answer, whatever it is: whether there is a snapshot."""
         self._served.wait()
+        return self._error is None
 
 
 Submit: TypeAlias = Callable[[Request], None]
 """Takes a request from any thread, or from a signal handler, and returns at once."""
 
 
-class Trigger(Protocol):
-    """Something that submits requests between ``arm`` and ``disarm``, both called by one thread."""
+@dataclass(frozen=True)
+class Around:
+    """What a trigger has around it.
 
-    def arm(self, submit: Submit) -> None: ...
+    ``activity()`` grows whenever the guest runs; ``changed()``: whether it has since the last
+    snapshot. ``occasions``: where the guest says what it is about to do.
+    """
+
+    submit: Submit
+    activity: Callable[[], int]
+    changed: Callable[[], bool]
+    occasions: Occasions
+
+
+class Trigger(Protocol):
+    """Something that submits requests between ``arm`` and ``disarm``, both called by one thread.
+
+    ``name``: as users give it.
+    """
+
+    name: str
+
+    def arm(self, around: Around) -> None: ...
     def disarm(self) -> None: ...

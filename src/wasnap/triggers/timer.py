@@ -1,28 +1,30 @@
 """A snapshot every so many seconds, counted from the end of the one before.
 
-Counting from the end keeps a process with slow snapshots running: it never does nothing else.
+Counting from the end keeps a process with slow snapshots running: it never does nothing else. A
+guest that has only waited since its last snapshot gets no other.
 """
 
 from __future__ import annotations
 
 import threading
 
-from wasnap.triggers.request import Request, Submit
+from wasnap.triggers.request import Around, Request
 
 
 class Timer:
     """``seconds`` between the end of one snapshot and the request for the next."""
 
     def __init__(self, seconds: float) -> None:
+        self.name = "timer"
         self.seconds = seconds
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def arm(self, submit: Submit) -> None:
+    def arm(self, around: Around) -> None:
         """Begin to count."""
         self._ended.clear()
         self._thread = threading.Thread(
-            target=self._run, args=(submit,), name="snapshot timer", daemon=True
+            target=self._run, args=(around,), name="snapshot timer", daemon=True
         )
         self._thread.start()
 
@@ -33,8 +35,9 @@ class Timer:
             self._thread.join()
             self._thread = None
 
-    def _run(self, submit: Submit) -> None:
+    def _run(self, around: Around) -> None:
         while not self._ended.wait(self.seconds):
-            request = Request("timer")
-            submit(request)
-            request.wait()
+            if around.changed():
+                request = Request("timer")
+                around.submit(request)
+                request.wait()

@@ -14,7 +14,8 @@ Source: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md
 
 from __future__ import annotations
 
-from ..protocol import HostFunction
+from ..protocol import CLOCK, OUTSIDE, RANDOM, HostFunction, Shortcut
+from ..random import SystemRandom
 from ..world import Host
 from .abi import host_functions, missing
 from .args import Args
@@ -40,10 +41,23 @@ __all__ = ["MODULES", "functions", "missing"]
 
 def functions(host: Host) -> dict[tuple[str, str], HostFunction]:
     """All functions of all WASI modules, by (module, name)."""
+
+    def machines_clock() -> int | None:
+        return None if host.occasions.awaited(OUTSIDE) else host.clock.offset()
+
+    def machines_random() -> int | None:
+        ours = not isinstance(host.random, SystemRandom)
+        return None if ours or host.occasions.awaited(OUTSIDE) else 0
+
+    shortcuts = {
+        "clock_time_get": Shortcut(CLOCK, machines_clock),
+        "random_get": Shortcut(RANDOM, machines_random),
+    }
     found: dict[tuple[str, str], HostFunction] = {}
     for module, providers in _PROVIDERS.items():
         for provider in providers:
             for function in host_functions(module, provider(host)):
-                found[module, function.name] = function
+                shortcut = shortcuts.get(function.name)
+                found[module, function.name] = function._replace(shortcut=shortcut)
     del found[UNSTABLE, "sock_accept"]
     return found

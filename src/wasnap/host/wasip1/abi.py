@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from errno import ENAMETOOLONG
 from typing import TypeAlias
 
+from ..beneath import os_error
 from ..descriptors import NotCapable
 from ..protocol import Call, Fault, HostFunction, Memory
 from . import errno
@@ -40,6 +42,9 @@ I64: TypeAlias = int
 """An unsigned 64-bit number."""
 
 VALUE_TYPES = {"I32": b"\x7f", "I64": b"\x7e"}
+
+_PATH_BYTES_MAX = 4095
+"""Linux's PATH_MAX, which counts a NUL; the same for all kinds of mappings."""
 
 _log = logging.getLogger("wasnap")
 _warned: set[tuple[str, str]] = set()
@@ -96,7 +101,10 @@ def missing(module: str, name: str, params: bytes, results: bytes) -> HostFuncti
 
 
 def read_path(memory: Memory, ptr: int, length: int) -> bytes:
-    """A path argument. NUL in it: INVAL."""
+    """A path argument, or a symbolic link's target. NUL in it: INVAL; too long: NAMETOOLONG."""
+    if length > _PATH_BYTES_MAX:
+        memory.view(ptr, length)  # or a Fault
+        raise os_error(ENAMETOOLONG)
     path = memory.read(ptr, length)
     if 0 in path:
         raise errno.invalid("NUL in a path")

@@ -5,7 +5,7 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 
 from __future__ import annotations
 
-from ..protocol import Call
+from ..protocol import OUTSIDE, Call
 from ..world import Host
 from . import errno, spec
 from .abi import I32, I64
@@ -25,6 +25,7 @@ class Clock:
 
     def clock_time_get(self, call: Call, id: I32, precision: I64, time: I32) -> None:
         """The time of a clock: u64 ns at time. ``precision`` (ns of lag allowed) is not needed."""
+        call.about_to(OUTSIDE)
         clock = self._host.clock
         if id == spec.CLOCKID_MONOTONIC:
             now = clock.monotonic()

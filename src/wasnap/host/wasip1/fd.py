@@ -16,7 +16,7 @@ import os
 from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import NotCapable
-from ..directory import Directory
+from ..mapped import Directory
 from ..protocol import Call
 from ..world import Host
 from . import layout, spec
@@ -69,6 +69,8 @@ class Fd:
         memory = call.memory
         views = layout.iovecs(memory, iovs, iovs_len)
         descriptor = self._descriptors.get(fd, r.FD_READ | r.FD_SEEK)
+        if descriptor.reading:
+            call.about_to(*descriptor.reading)
         memory.set_u32(nread, descriptor.read_at(views, offset))
 
     def fd_pwrite(

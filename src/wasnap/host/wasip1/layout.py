@@ -7,12 +7,12 @@ Source: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#types
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..descriptors import Status
 from ..protocol import Memory
 from . import spec
 
@@ -77,7 +77,7 @@ def fdstat(mode: int, fdflags: int, rights: int, inheriting: int) -> bytes:
     return _FDSTAT.pack(filetype(mode), fdflags, rights, inheriting)
 
 
-def filestat(status: os.stat_result) -> bytes:
+def filestat(status: Status) -> bytes:
     """``filestat`` of preview1. Times in ns since the epoch.
 
     ::

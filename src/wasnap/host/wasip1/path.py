@@ -16,7 +16,7 @@ import errno
 from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import NotCapable
-from ..directory import Directory
+from ..mapped import Directory, Want
 from ..protocol import Call
 from ..world import Host
 from . import layout, spec
@@ -45,6 +45,12 @@ class Path:
         if right & ~directory.rights:
             raise NotCapable
         return directory
+
+    @staticmethod
+    def _follows(lookupflags: int) -> bool:
+        if lookupflags & ~_FOLLOW:
+            raise invalid("lookupflags")
+        return bool(lookupflags)
 
     def path_open(
         self,
@@ -82,9 +88,8 @@ class Path:
             raise NotCapable
         name = read_path(call.memory, path, path_len)
         call.memory.u32(opened_fd)  # a bad pointer must not leave an open file behind
-        opened = directory.open(
-            name,
-            follow=bool(dirflags & _FOLLOW),
+        want = Want(
+            follow=self._follows(dirflags),
             create=create,
             directory=must_be_directory,
             exclusive=bool(oflags & spec.OFLAGS_EXCL),
@@ -93,7 +98,7 @@ class Path:
             writable=bool(fs_rights_base & r.FD_WRITE),
             fdflags=fdflags,
         )
-        call.memory.set_u32(opened_fd, self._descriptors.add(opened))
+        call.memory.set_u32(opened_fd, self._descriptors.add(directory.open(name, want)))
 
     def path_filestat_get(
         self, call: Call, fd: I32, flags: I32, path: I32, path_len: I32, buf: I32
@@ -104,7 +109,7 @@ class Path:
         """
         directory = self._directory(fd, r.PATH_FILESTAT_GET)
         name = read_path(call.memory, path, path_len)
-        status = directory.stat_at(name, follow=bool(flags & _FOLLOW))
+        status = directory.stat_at(name, follow=self._follows(flags))
         call.memory.write(buf, self._filestat(status))
 
     def path_filestat_set_times(
@@ -122,7 +127,7 @@ class Path:
         directory = self._directory(fd, r.PATH_FILESTAT_SET_TIMES)
         name = read_path(call.memory, path, path_len)
         access, modification = times(self._host.clock, atim, mtim, fst_flags)
-        directory.set_times_at(name, access, modification, follow=bool(flags & _FOLLOW))
+        directory.set_times_at(name, access, modification, follow=self._follows(flags))
 
     def path_create_directory(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
         """Create a directory. Like mkdirat. EXIST."""
@@ -172,7 +177,7 @@ class Path:
         """
         source = self._directory(old_fd, r.PATH_LINK_SOURCE)
         target = self._directory(new_fd, r.PATH_LINK_TARGET)
-        if old_flags & _FOLLOW:
+        if self._follows(old_flags):
             raise invalid("SYMLINK_FOLLOW")
         old = read_path(call.memory, old_path, old_path_len)
         source.link(old, target, read_path(call.memory, new_path, new_path_len))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .. import rights as r
 from ..descriptors import Descriptor, NotCapable
-from ..protocol import Call, Stop, Suspended
+from ..protocol import OUTSIDE, STDIN, Call, Stop, Suspended
 from ..world import Host
 from . import errno, layout, spec
 from .abi import I32
@@ -46,9 +46,22 @@ class Poll:
             raise errno.invalid("event type")
         memory.view(out, nsubscriptions * layout.EVENT_SIZE)
         memory.u32(nevents)
+        call.about_to(*self._occasions(wanted))
         events = self._wait(call, wanted)
         call.memory.write(out, b"".join(events))
         call.memory.set_u32(nevents, len(events))
+
+    def _occasions(self, wanted: list[Subscription]) -> tuple[str, ...]:
+        """Waiting for input is reading it, as far as triggers are concerned."""
+        for s in wanted:
+            if s.kind == spec.EVENTTYPE_FD_READ:
+                try:
+                    descriptor = self._descriptor(s)
+                except (OSError, NotCapable):
+                    continue
+                if STDIN in descriptor.reading:
+                    return STDIN, OUTSIDE
+        return (OUTSIDE,)
 
     def _wait(self, call: Call, wanted: list[Subscription]) -> list[bytes]:
         clock = self._host.clock

@@ -5,14 +5,16 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 
 from __future__ import annotations
 
-import errno
+import signal
 import time
 from typing import NoReturn
 
-from ..beneath import os_error
-from ..protocol import Call, Exit
+from ..protocol import OUTSIDE, Call, Exit
+from ..signals import usual_effect
 from ..world import Host
+from . import spec
 from .abi import I32
+from .errno import invalid
 
 
 class Process:
@@ -26,8 +28,18 @@ class Process:
         raise Exit(rval)
 
     def proc_raise(self, call: Call, sig: I32) -> None:
-        """Send a signal to oneself. NOTSUP: preview1 has no way to receive one."""
-        raise os_error(errno.EOPNOTSUPP)
+        """Send a signal to oneself, with its usual effect on a process that handles none.
+
+        Like raise. A trigger for it (sigint, sigterm, sigalrm, sigtstp, sigstop) has its snapshot
+        before; the resumed process goes on behind the call. INVAL: no such signal.
+        """
+        if sig >= len(spec.SIGNAL_NAMES):
+            raise invalid("signal")
+        if sig == 0 or call.progress is not None:  # a question only; or its effect is over
+            return
+        name = f"SIG{spec.SIGNAL_NAMES[sig]}"
+        call.about_to(name.lower())
+        usual_effect(getattr(signal, name))
 
     def sched_yield(self, call: Call) -> None:
         """Let other threads run. Writes nothing, never fails."""
@@ -35,4 +47,5 @@ class Process:
 
     def random_get(self, call: Call, buf: I32, buf_len: I32) -> None:
         """Fill buf_len bytes at buf with random data. FAULT."""
+        call.about_to(OUTSIDE)
         self._host.random.fill(call.memory.view(buf, buf_len))

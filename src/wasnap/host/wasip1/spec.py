@@ -22,6 +22,15 @@ ERRNO_NAMES: Final = (
 # fmt: on
 """The name's index is the errno."""
 
+# fmt: off
+SIGNAL_NAMES: Final = (
+    "NONE", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+    "USR2", "PIPE", "ALRM", "TERM", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU",
+    "XFSZ", "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS",
+)
+# fmt: on
+"""The name's index is the signal; not this machine's numbers."""
+
 ERRNO_SUCCESS: Final = 0
 ERRNO_BADF: Final = 8
 ERRNO_FAULT: Final = 21

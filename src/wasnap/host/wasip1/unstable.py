@@ -16,6 +16,7 @@ import os
 import struct
 from collections.abc import Iterator
 
+from ..descriptors import Status
 from ..protocol import Memory
 from . import spec
 from .fd import Fd
@@ -28,7 +29,7 @@ _FILESTAT = struct.Struct("<QQB3xIQQQQ")
 _SUBSCRIPTION_SIZE = 56
 
 
-def filestat(status: os.stat_result) -> bytes:
+def filestat(status: Status) -> bytes:
     """``filestat``.
 
     ::

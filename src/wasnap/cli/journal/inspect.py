@@ -1,6 +1,4 @@
-"""``wasnap journal ...``: look at a journal. No logic here, and no engine: see
-``journal/view.py``.
-"""
+"""``wasnap journal inspect``: what a journal holds."""
 
 from __future__ import annotations
 
@@ -12,22 +10,24 @@ import click
 from wasnap.journal import Journal, text, view
 
 
-@click.group()
-def journal() -> None:
-    """Look at journals."""
-
-
-@journal.command()
+@click.command()
 @click.argument("path", metavar="JOURNAL", type=click.Path(path_type=Path))
-@click.option("--at", type=int, metavar="N", help="Show snapshot N: call stack, memory, files.")
+@click.option(
+    "--at", metavar="N", help="Show snapshot N (an id or a label): call stack, memory, files."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(path: Path, at: int | None, as_json: bool) -> None:
-    """Show what JOURNAL holds: the program, its snapshots, any damage. Never changes it."""
+def inspect(path: Path, at: str | None, as_json: bool) -> None:
+    """Show what JOURNAL holds: the program, its snapshots, any damage. Never changes it.
+
+    \b
+      wasnap journal inspect job.journal
+      wasnap journal inspect job.journal --at 3
+    """
     with Journal.open(path) as opened:
         if at is None:
             data = view.describe(opened)
             lines = text.lines(data)
         else:
-            data = view.describe_snapshot(opened, at)
+            data = view.describe_snapshot(opened, opened.find(at))
             lines = text.snapshot_lines(data)
         click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))

@@ -1,0 +1,25 @@
+"""``wasnap journal ...``: one file a subcommand. No logic here, and no engine: see
+``wasnap/journal``.
+"""
+
+from __future__ import annotations
+
+import click
+
+from wasnap.cli.lazy import Lazy
+
+_COMMANDS = {
+    "inspect": "Show what a journal holds, or one of its snapshots.",
+    "label": "Give a snapshot a name.",
+}
+
+
+@click.command(cls=Lazy, room="wasnap.cli.journal", commands=_COMMANDS)
+def journal() -> None:
+    """Look at journals, and work on them.
+
+    \b
+      wasnap journal inspect job.journal                    its snapshots, any damage
+      wasnap journal inspect job.journal --at 3             one of them: call stack, memory, files
+      wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
+    """

@@ -1,0 +1,143 @@
+"""The side of the running process: a thread that listens, and one for each question.
+
+A snapshot is asked for as any trigger asks; its answer is sent when it is committed, so one who
+waits for it keeps nobody else waiting. When the process ends, its requests have all been answered
+(the desk is closed), and ``close`` gives the answers a moment to leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from wasnap import triggers
+from wasnap.control import messages, place
+from wasnap.control.messages import Answer, Message, Refused, Sent, Snapshot, Status, StatusOf, Stop
+from wasnap.errors import UsageError, WasnapError
+from wasnap.triggers import Request, Submit, Then, Trigger
+
+log = logging.getLogger(__name__)
+
+_ASK_SECONDS = 5.0
+"""For a client to say what it wants."""
+_CLOSE_SECONDS = 1.0
+
+
+class Server:
+    """Listens from the beginning to ``close``.
+
+    ``submit``: where requests go; None: there is no journal. ``status``: how the process is.
+    ``armed``: its triggers, for signals that no process hears of.
+    """
+
+    def __init__(
+        self, submit: Submit | None, status: Callable[[], Status], armed: Sequence[Trigger]
+    ) -> None:
+        self._submit = submit
+        self._status = status
+        self._armed = armed
+        self._threads: set[threading.Thread] = set()
+        self._directory: int | None = None
+        self._listening: socket.socket | None = None
+        try:
+            self._directory = place.make()
+            place.clean(self._directory)
+            self._listening = place.listen(self._directory, os.getpid())
+        except OSError as error:  # a process that cannot be controlled is better than none
+            log.info("wasnap ps will not see this process: %s", error)
+            return
+        threading.Thread(target=self._serve, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Listen no more. All requests have been answered."""
+        if self._listening is not None:
+            with contextlib.suppress(OSError):
+                self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._listening.close()
+            assert self._directory is not None
+            place.remove(self._directory, place.name_of(os.getpid()))
+            deadline = time.monotonic() + _CLOSE_SECONDS
+            for thread in list(self._threads):
+                thread.join(max(0, deadline - time.monotonic()))
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
+
+    def _serve(self) -> None:
+        assert self._listening is not None
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(
+                target=self._converse, args=(connection,), name="control", daemon=True
+            ).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        """One message, one answer."""
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_ASK_SECONDS)
+            if not place.is_same_user(connection):
+                return
+            with connection.makefile("rb") as lines:
+                line = lines.readline(messages.SIZE_MAX)
+            if not line:
+                return
+            self._threads.add(threading.current_thread())
+            try:
+                message: Message | None = None
+                try:
+                    message = messages.decode(line)
+                    answer = self._answer(message)
+                except ValueError as error:
+                    answer = Refused(str(error))
+                except WasnapError as error:
+                    answer = Refused(error.message, error.hint, error.exit_code)
+                except Exception as error:
+                    answer = Refused(f"no snapshot: {error}")
+                connection.sendall(messages.encode(answer))
+                if isinstance(message, messages.Signal) and isinstance(answer, Sent):
+                    self._send(message.number)
+            finally:
+                self._threads.discard(threading.current_thread())
+
+    def _answer(self, message: Message) -> Answer:
+        """Raises WasnapError: it cannot be done."""
+        match message:
+            case StatusOf():
+                return self._status()
+            case Snapshot(label=label):
+                return messages.Taken(self._take(Request("explicit", label=label)))
+            case Stop(label=label):
+                request = Request("explicit", label=label, then=Then(end=0))
+                return messages.Taken(self._take(request))
+            case messages.Signal(number=number):
+                if number not in signal.valid_signals():
+                    raise UsageError(f"there is no signal {number}")
+                return Sent()
+
+    def _take(self, request: Request) -> int:
+        if self._submit is None:
+            raise UsageError(
+                "the process has no journal: its snapshots have nowhere to go",
+                "start it with --journal FILE; wasnap signal PID SIGTERM ends it as it is",
+            )
+        self._submit(request)
+        return request.result()
+
+    def _send(self, number: int) -> None:
+        """Real signals go the way of real signals; SIGSTOP has none that can be heard."""
+        for trigger in self._armed:
+            if not isinstance(trigger, triggers.Signal) or not trigger.armed:
+                continue
+            if trigger.number == number == signal.SIGSTOP:
+                trigger.ask()
+                return
+        os.kill(os.getpid(), number)
