@@ -18,15 +18,26 @@ from typing import Any
 
 import pytest
 
-from wasnap.host.history import History, HistoryState, Touched
-from wasnap.host.history import contents, history, kept, log, names, recorder, table, undo
+from wasnap.host.history import (
+    History,
+    HistoryState,
+    Touched,
+    contents,
+    history,
+    kept,
+    log,
+    names,
+    recorder,
+    table,
+    undo,
+)
 from wasnap.host.history.places import path_of
 
 MODULES = (contents, history, kept, log, names, recorder, undo)
 CHANGING = (
-    "copy_file_range ftruncate link mkdir open posix_fallocate pwrite pwritev rename rmdir symlink "
-    "truncate unlink utime writev fchmod"
-).split()
+    "copy_file_range", "fchmod", "ftruncate", "link", "mkdir", "open", "posix_fallocate", "pwrite",
+    "pwritev", "rename", "rmdir", "symlink", "truncate", "unlink", "utime", "writev",
+)  # fmt: skip
 ROWS = ("begin", "settle", "new", "forget", "renumber")
 
 
@@ -154,11 +165,11 @@ class World:
     def resume(self, state: HistoryState) -> dict[str, None]:
         """In a new process: go back there; differences that others made (then: nothing is)."""
         self.history = History.open(self.path, state.log, [self.base], sync=False)
-        plan = self.history.plan(state, {})
+        plan = self.history.plan(state)
         if plan.differences:
             return plan.differences
         self.history.begin(plan)
-        self.history.rewind(plan, {})
+        self.history.rewind(plan)
         return {}
 
     def die(self) -> None:

@@ -1,7 +1,6 @@
 """What stands in the log: see the table of entries in docs/files-format.md.
 
-An entry is written before its change, and says all that is needed to undo it. ``STREAM`` and
-``KEPT`` are the roots that are no mappings.
+An entry is written before its change, and says all that is needed to undo it.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import msgspec
 
 KEPT = -1
 """The root of files that lie in the history's own directory."""
-STREAM = -2
-"""The root of redirected standard streams; their path is ``stdout`` or ``stderr``."""
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode."""

@@ -7,13 +7,12 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from wasnap.errors import CannotResume, JournalError
 
 from .contents import Contents
-from .entries import Identity
 from .kept import Kept
 from .log import DamagedLog, Log
 from .names import Names
@@ -121,6 +120,10 @@ class History:
 
     # -- while the guest runs ---------------------------------------------------------------
 
+    def number(self, base: Base) -> int:
+        """A mapped directory's number in the log."""
+        return self._recorder.numbers[id(base)]
+
     def point(self) -> HistoryState:
         """A snapshot is being taken, while all guest threads are stopped: its place."""
         return self._recorder.point()
@@ -137,10 +140,10 @@ class History:
 
     # -- going back -------------------------------------------------------------------------
 
-    def plan(self, state: HistoryState, streams: Mapping[Identity, int]) -> Plan:
+    def plan(self, state: HistoryState) -> Plan:
         """What going back to a snapshot comes to. Touches nothing."""
         recorder = self._recorder
-        return Plan(recorder.log, recorder.table, recorder.kept, recorder.bases, streams, state)
+        return Plan(recorder.log, recorder.table, recorder.kept, recorder.bases, state)
 
     def begin(self, plan: Plan) -> None:
         """Go on noting from the end of the log, whatever it says."""
@@ -155,10 +158,10 @@ class History:
             recorder.point()
         recorder.begin_life(*plan.roots)
 
-    def rewind(self, plan: Plan, streams: Mapping[Identity, int]) -> None:
+    def rewind(self, plan: Plan) -> None:
         """Do what the plan says, after ``begin``. Raises CannotResume if the system refuses; what
         was done until then is noted, and nothing is lost."""
-        undo = Undo(self._recorder, plan, streams)
+        undo = Undo(self._recorder, plan)
         try:
             undo.run()
         except OSError as error:

@@ -67,7 +67,8 @@ class Names:
             noted = None
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 target = os.readlink(old, dir_fd=source) if stat.S_ISLNK(found.st_mode) else b""
-                noted = self._making(base, at, new, found.st_mode, target, file=identity(found))
+                bare = new.rstrip(b"/")
+                noted = self._making(base, at, bare, found.st_mode, target, file=identity(found))
             self._do(
                 noted,
                 lambda: os.link(old, new, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False),

@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 import stat
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .entries import (
     KEPT,
-    STREAM,
     Back,
     Break,
     Bytes,
@@ -106,9 +105,8 @@ class Plan:
     """What undoing back to ``state`` comes to.
 
     ``steps``: in their order. ``differences``: what others did, in words. ``own``: what the guest
-    did since, in words. ``left``: files of standard streams that were changed by others.
-    ``elsewhere``: directories and such files that are not given now. ``points``: whether a snapshot
-    stands behind the position.
+    did since, in words. ``elsewhere``: directories that are not mapped now. ``points``: whether a
+    snapshot stands behind the position.
     """
 
     def __init__(
@@ -117,7 +115,6 @@ class Plan:
         table: Table,
         kept: Kept,
         bases: Sequence[Base],
-        streams: Mapping[Identity, int],
         state: HistoryState,
     ) -> None:
         self.state = state
@@ -125,7 +122,6 @@ class Plan:
         self.steps: list[Step] = []
         self.differences: dict[str, None] = {}
         self.own: dict[str, None] = {}
-        self.left: set[Identity] = set()
         self.elsewhere: set[Identity] = set()
         self.roots: tuple[list[tuple[str, int, int]], str] = (state.roots, state.boot)
         """Of the newest life in the log."""
@@ -136,8 +132,7 @@ class Plan:
         self._table = table
         self._kept = kept
         self._bases = bases
-        self._streams = streams
-        self._there = {identity(os.fstat(base.fileno)) for base in bases} | streams.keys()
+        self._there = {identity(os.fstat(base.fileno)) for base in bases}
         self._kept_directory = os.readlink(b"/proc/self/fd/%d" % kept.fileno)
         self._jumps: list[dict[Identity, Identity]] = []
         """What files were called before each jump -> after it. A node's identity is as old as the
@@ -155,7 +150,7 @@ class Plan:
     @property
     def incomplete(self) -> bool:
         """Whether something cannot be undone, or is out of reach."""
-        return bool(self.differences or self.elsewhere or self.left)
+        return bool(self.differences or self.elsewhere)
 
     # -- the walk ---------------------------------------------------------------------------
 
@@ -368,9 +363,6 @@ class Plan:
     def _restore(self, step: Step, entry: OnFile) -> None:
         roots = step.roots
         wanted = roots.now(entry.identity)
-        if entry.root == STREAM:
-            self._restore_stream(step, entry, wanted)
-            return
         if entry.root == KEPT:
             node = self.tree.get(os.path.join(self._kept_directory, entry.path))
             if node is not None and self._same(node, wanted):
@@ -399,21 +391,6 @@ class Plan:
         self._check_data(step)
         node.changed = True
         self._step(step, entry.root, entry.path, "changed")
-
-    def _restore_stream(self, step: Step, entry: OnFile, wanted: Identity) -> None:
-        stream = self._streams.get(wanted)
-        if stream is None:
-            self.elsewhere.add(wanted)
-            return
-        if wanted in self.left:
-            return
-        status = os.fstat(stream)
-        node = Node(status.st_mode, wanted, status)
-        if wanted in self._foreign or self._changed(node) is not None:
-            self.left.add(wanted)
-            return
-        self._check_data(step)
-        self._step(step, entry.root, entry.path, "written to")
 
     def _check_data(self, step: Step) -> None:
         if isinstance(step.stored.entry, Bytes):

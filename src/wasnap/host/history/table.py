@@ -19,9 +19,7 @@ from .log import DamagedLog
 
 MAGIC = b"\x89WSNTAB\n"
 HEADER = struct.Struct("<8sII16s32x")
-ROW = struct.Struct("<QQQQqQQ8x")
-STREAMS = ("stdout", "stderr")
-"""The first rows are theirs."""
+ROW = struct.Struct("<QQQQqQ16x")
 
 FREE, SETTLED, BEGUN = 0, 1, 2
 
@@ -71,7 +69,7 @@ class Table:
             raise
         self._count = (size - HEADER.size) // ROW.size
         self._free: list[int] = []
-        for number in range(self._count - 1, len(STREAMS) - 1, -1):
+        for number in range(self._count - 1, -1, -1):
             state, device, inode, *_ = ROW.unpack_from(self._map, self._at(number))
             if state == FREE:
                 self._free.append(number)
@@ -95,7 +93,7 @@ class Table:
             if not self._free:
                 self._grow()
             number = self._free.pop()
-        ROW.pack_into(self._map, self._at(number), FREE, *identity, size, modified, 0, 0)
+        ROW.pack_into(self._map, self._at(number), FREE, *identity, size, modified, 0)
         _STATE.pack_into(self._map, self._at(number), SETTLED)
         self.rows[identity] = number
         return number
@@ -124,7 +122,7 @@ class Table:
         number = self.rows.get(identity)
         if number is None:
             return None
-        state, device, inode, size, modified, goal, _ = ROW.unpack_from(self._map, self._at(number))
+        state, device, inode, size, modified, goal = ROW.unpack_from(self._map, self._at(number))
         return Row(state == BEGUN, (device, inode), size, modified, goal)
 
     def renumber(self, devices: dict[int, int]) -> None:
@@ -141,22 +139,6 @@ class Table:
         self._free.extend(range(2 * self._count, self._count - 1, -1))
         self._count = 2 * self._count + 1
         self._map.resize(HEADER.size + self._count * ROW.size)
-
-    # -- streams ----------------------------------------------------------------------------
-
-    def stream(self, name: str) -> tuple[Identity, int]:
-        """Which file a standard stream last was, and how much was written there."""
-        row = ROW.unpack_from(self._map, self._at(STREAMS.index(name)))
-        return (row[1], row[2]), row[6]
-
-    def set_stream(self, name: str, identity: Identity, written: int) -> None:
-        """Note which file it is now ((0, 0): none), and how much was written so far, ever."""
-        number = STREAMS.index(name)
-        ROW.pack_into(self._map, self._at(number), FREE, *identity, 0, 0, 0, written)
-
-    def count(self, stream: int, written: int) -> None:
-        """Note how much was written to stream number ``stream`` of STREAMS."""
-        _GOAL.pack_into(self._map, self._at(stream) + 48, written)
 
     # -- the whole --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
@@ -20,7 +20,6 @@ from wasnap.host.beneath import open_beneath
 from .contents import Contents
 from .entries import (
     KEPT,
-    STREAM,
     Back,
     Bytes,
     File,
@@ -60,14 +59,13 @@ class _Open:
 
 
 class Undo:
-    """Does what a plan says. ``streams``: files of standard streams -> their descriptors."""
+    """Does what a plan says."""
 
-    def __init__(self, recorder: Recorder, plan: Plan, streams: Mapping[Identity, int]) -> None:
+    def __init__(self, recorder: Recorder, plan: Plan) -> None:
         self._recorder = recorder
         self._contents = Contents(recorder)
         self._names = Names(recorder)
         self._plan = plan
-        self._streams = streams
         self._aliases: dict[Identity, Identity] = {}
         """What files are called now -> what the entries that are being undone call them."""
         self._open: _Open | None = None
@@ -241,19 +239,14 @@ class Undo:
     def _file(self, step: Step, entry: OnFile) -> _Open:
         """The file an entry is about; it stays open as long as its entries follow each other."""
         place = (entry.root, entry.path)
-        if entry.root == STREAM:
-            place = (STREAM, entry.path)
-        elif entry.root != KEPT:
+        if entry.root != KEPT:
             number = self._recorder.numbers[id(self._base(step, entry.root))]
             place = (number, entry.path)
         if self._open is not None and self._open.place == place:
             return self._open
         self._close()
         flags = os.O_RDWR | os.O_CLOEXEC
-        if entry.root == STREAM:
-            stream = self._streams[step.roots.now(entry.identity)]
-            fileno = os.open(b"/proc/self/fd/%d" % stream, flags)
-        elif entry.root == KEPT:
+        if entry.root == KEPT:
             fileno = self._recorder.kept.open(int(entry.path, 16), os.O_RDWR)
         else:
             base = self._base(step, entry.root)
