@@ -61,11 +61,20 @@ class Contents:
         """ftruncate(2), also of a file that is not open for writing."""
         self.change(target, lambda: _truncate(target, size), lambda now: size, cut=size)
 
+    def allocate(self, target: Target, offset: int, length: int) -> None:
+        """posix_fallocate(3)"""
+        end = offset + length
+        self.change(
+            target,
+            lambda: os.posix_fallocate(target.fileno, offset, length),
+            lambda now: max(now, end),
+        )
+
     def change(
         self,
         target: Target,
         call: Callable[[], None],
-        after: Callable[[int], int],
+        after: Callable[[int], int] = lambda size: size,
         *,
         cut: int | None = None,
     ) -> None:

@@ -105,8 +105,8 @@ class Names:
             moved = gone = None
             same = status is not None and found is not None and os.path.samestat(status, found)
             if status is not None and not same:
-                place = self._place(base, at, bare)
-                to_place = self._place(to_base, to_at, to_bare)
+                place = self.place_of(base, at, bare)
+                to_place = self.place_of(to_base, to_at, to_bare)
                 if found is not None:
                     gone = self._going(to_base, to_at, to_bare, found)
                 if place is not None and to_place is not None:
@@ -124,7 +124,7 @@ class Names:
         self, base: Base, at: int, name: bytes, status: os.stat_result, kept: int = 0
     ) -> Gone | None:
         """What to note of a name that goes."""
-        place = self._place(base, at, name)
+        place = self.place_of(base, at, name)
         if place is None:
             return None
         recorder = self._recorder
@@ -245,7 +245,7 @@ class Names:
         """Note that a name comes into being. EEXIST if it is there: there is nothing to note."""
         if self._status(at, name) is not None:
             raise os_error(errno.EEXIST)
-        place = self._place(base, at, name)
+        place = self.place_of(base, at, name)
         if place is None:
             return None
         return self._note(Made(*place, mode, file, target, kept, _times(at)))
@@ -261,7 +261,7 @@ class Names:
             return None
         return number, path
 
-    def _place(self, base: Base, at: int, name: bytes) -> tuple[int, bytes] | None:
+    def place_of(self, base: Base, at: int, name: bytes) -> tuple[int, bytes] | None:
         """Where a name lies; None if nothing is to be noted."""
         place = self.place(base, at)
         return None if place is None else (place[0], join(place[1], name))

@@ -261,7 +261,8 @@ class Plan:
     ) -> str | None:
         wanted = made.identity or found
         if wanted is None:  # we died while it was being made
-            return None if self._is_unfinished(node, made) else "was made by somebody else"
+            ours = node.ours or self._is_unfinished(node, made)
+            return None if ours else "was made by somebody else"
         if not self._same(node, roots.now(wanted)):
             return "is another file now"
         if node.is_file and self._row(node) is not None:

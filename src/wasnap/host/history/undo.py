@@ -218,9 +218,7 @@ class Undo:
                 with contextlib.suppress(
                     PermissionError
                 ):  # somebody else's file, that we may write
-                    self._contents.change(
-                        file, lambda: os.utime(file.fileno, ns=entry.times), lambda now: now
-                    )
+                    self._contents.change(file, lambda: os.utime(file.fileno, ns=entry.times))
             case Bytes():
                 data = memoryview(self._recorder.log.data(step.stored))
                 self._write(file, data, entry.offset)
