@@ -28,7 +28,7 @@ from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError, WasnapError
-from wasnap.host import Clock, Host, HostConfig, Random, UnknownImports
+from wasnap.host import Clock, Files, Host, HostConfig, Random, UnknownImports, directory_of
 from wasnap.host.signals import pause
 from wasnap.journal import Journal, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
@@ -59,6 +59,10 @@ class Process:
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
     ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
     ``trap`` when one is called, or let it do nothing and return ``zero``.
+    ``files``: what resuming does about files in ``dirs`` that are not as they were at the snapshot.
+    None: the process's own changes are undone, others' are a reason to refuse (CannotResume);
+    ``rewind``: the others' are left alone; ``keep``: all files stay as they are; ``fail``: any
+    change is a reason to refuse.
     ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     """
@@ -86,6 +90,7 @@ class Process:
         counted: Iterable[int] | None = None,
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
+        files: Files | None = None,
         on_snapshot: Callable[[int], None] | None = None,
         control: bool = False,
     ) -> None:
@@ -98,6 +103,7 @@ class Process:
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
         self._label = label
+        self._files = files
         self._on_snapshot = on_snapshot
         self._control = control
         self._module = module
@@ -220,10 +226,12 @@ class Process:
         self._journal = launch.open_journal()
         if launch.snapshot is not None:
             assert self._journal is not None
-            snapshots.restore(world, self._journal, launch.snapshot)
+            snapshots.restore(world, self._journal, launch.snapshot, self._files)
             self._parent = launch.snapshot.info.id
             self._snapshot_ns = launch.snapshot.info.time_ns
             log.info("resuming snapshot %d of %s", self._parent, self._journal.path)
+        elif self._journal is not None:
+            world.host.note_changes(directory_of(self._journal.path))
         self._world = world
         if launch.snapshot is not None:
             self._proceed(world)
@@ -394,6 +402,7 @@ def resume(
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
+    files: Files | None = None,
     on_snapshot: Callable[[int], None] | None = None,
     control: bool = False,
 ) -> Process:
@@ -416,6 +425,7 @@ def resume(
         stdout=stdout,
         stderr=stderr,
         counted=counted,
+        files=files,
         on_snapshot=on_snapshot,
         control=control,
     )

@@ -35,7 +35,7 @@ from wasnap.engine import (
     Program,
 )
 from wasnap.errors import CannotResume, JournalError
-from wasnap.host import Host, HostState
+from wasnap.host import Files, Host, HostState, directory_of
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
     PAGE_SIZE,
@@ -112,8 +112,10 @@ def take(world: World, into: Journal, parent: int | None, trigger: str, label: s
     return snapshot
 
 
-def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
+def restore(world: World, source: Journal, snapshot: Snapshot, files: Files | None = None) -> None:
     """Make the world's new guest and host what was saved; the guest is then stopped.
+
+    ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
@@ -122,7 +124,7 @@ def restore(world: World, source: Journal, snapshot: Snapshot) -> None:
     images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host)
+    world.host.restore(host, history=directory_of(source.path), files=files)
     world.guest.restore(state, images)
     for changes, image in zip(world.changes, images, strict=True):
         changes.adopt(image)

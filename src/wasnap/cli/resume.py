@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wasnap.cli import options
+
+if TYPE_CHECKING:
+    from wasnap.host import Files
 
 
 @click.command()
 @click.option("--at", metavar="N", help="Resume snapshot N, an id or a label; else the newest.")
 @options.snapshots
 @options.directories
+@options.files
 @options.messages
 @click.argument("journal")
 def resume(
@@ -23,6 +28,7 @@ def resume(
     label: str,
     grace: float | None,
     dirs: tuple[str, ...],
+    files: Files | None,
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -46,6 +52,7 @@ def resume(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         label=label,
+        files=files,
         grace=grace,
         control=True,
     )

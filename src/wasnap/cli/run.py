@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import UnknownImports
+    from wasnap.host import Files, UnknownImports
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start anew even if the journal holds a snapshot.")
 @options.snapshots
 @options.directories
+@options.files
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
     "--unknown-imports",
@@ -37,6 +38,7 @@ def run(
     label: str,
     grace: float | None,
     dirs: tuple[str, ...],
+    files: Files | None,
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
     module: str,
@@ -71,6 +73,7 @@ def run(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         label=label,
+        files=files,
         grace=grace,
         control=True,
         unknown_imports=unknown_imports,

@@ -9,6 +9,8 @@ Map of the room::
     mapped.py       a mapped directory, whatever is behind it
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one
+    history/        what it takes to undo changes to them
+    rewind.py       what a resume does about files: checked, undone, refused
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     clock.py  random.py  rights.py
@@ -20,7 +22,8 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import HostConfig, Mapping, UnknownImports
+from .config import Files, HostConfig, Mapping, UnknownImports
+from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
 from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
@@ -29,6 +32,7 @@ __all__ = [
     "Arena",
     "Clock",
     "FakeClock",
+    "Files",
     "Host",
     "HostConfig",
     "HostState",
@@ -39,4 +43,5 @@ __all__ = [
     "SystemClock",
     "SystemRandom",
     "UnknownImports",
+    "directory_of",
 ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,15 +18,17 @@ import msgspec
 from ..errors import CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
-from .config import HostConfig, Mapping
+from .config import Files, HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
+from .history import History, HistoryState
 from .mapped import Root
 from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
+from .rewind import HINT, Rewind, listed
 from .root import HostRoot
 from .stream import Device, DeviceState, Stream, StreamState
 from .tree.arena import Arena
@@ -59,6 +63,7 @@ class HostState(msgspec.Struct, frozen=True):
     closed it since): what comes after them in the output of a killed process will come again.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
+    ``history``: where this snapshot is in the history of files; None: nothing was noted.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -70,6 +75,7 @@ class HostState(msgspec.Struct, frozen=True):
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
+    history: HistoryState | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -114,6 +120,7 @@ class Host:
         }
         self._streams: dict[str, Stream] = {}
         self._roots: dict[str, Root] = {}
+        self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
         for mapping in config.dirs:
@@ -150,6 +157,29 @@ class Host:
             first[number] = root.preopen()
         self.descriptors.replace_all(first)
 
+    # -- the history of files ---------------------------------------------------------------
+
+    def _noted(self) -> list[HostRoot]:
+        """Host directories, if changes to any of them are to be noted."""
+        roots = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        return roots if any(not root.readonly for root in roots) else []
+
+    def note_changes(self, path: Path, *, sync: bool = True) -> None:
+        """Before a fresh start: note from here on how changes to files can be undone, in a new
+        history at ``path``. ``sync``: snapshots wait until it is on the device. Raises
+        JournalError."""
+        roots = self._noted()
+        if roots:
+            self._note_in(History.create(path, roots, sync=sync))
+
+    def _note_in(self, history: History | None) -> None:
+        self._history = history
+        for root in self._noted():
+            if not root.readonly:
+                root.history = history
+
+    # -- functions --------------------------------------------------------------------------
+
     def function(
         self, module: str, name: str, type: tuple[bytes, bytes] | None = None
     ) -> HostFunction | None:
@@ -172,6 +202,8 @@ class Host:
             return wasip1.missing(module, name, *type)
         return found
 
+    # -- snapshots --------------------------------------------------------------------------
+
     def capture(self) -> HostState:
         """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)
@@ -184,29 +216,48 @@ class Host:
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
+            history=None if self._history is None else self._history.point(),
         )
 
-    def restore(self, state: HostState, arena: Arena | None = None) -> None:
+    def restore(
+        self,
+        state: HostState,
+        arena: Arena | None = None,
+        *,
+        history: Path | None = None,
+        files: Files | None = None,
+        sync: bool = True,
+    ) -> None:
         """Become what was captured, with the directories and streams this Host was given.
 
-        ``arena``: loaded from the same snapshot. Everything is opened and checked first, and
-        nothing touched before. Raises CannotResume with all that is missing or different.
+        ``arena``: loaded from the same snapshot. ``history``: of files, in which the guest's own
+        changes since are undone, and further ones noted; None: neither. ``files``: what is done
+        about changes, see ``Files``. Everything is checked first, and nothing touched before.
+        Raises CannotResume with all that is missing or different.
         """
         scene = Scene(self._roots, self._standard)
         arena = arena or Arena()
-        differences = self._restore_trees(state.trees, arena)
-        for saved in state.descriptors:
-            try:
-                scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
-            except Missing as missing:
-                if str(missing) not in differences:
-                    differences.append(str(missing))
-        if differences:
+        noted = self._noted()
+        hosts = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        path = history if noted else None
+        rewind = Rewind(hosts, path, state.history, files, sync=sync)
+        files_open = [d for d in state.descriptors if isinstance(d, FileState | DirectoryState)]
+        others = [d for d in state.descriptors if not isinstance(d, FileState | DirectoryState)]
+        try:
+            missing = self._restore_trees(state.trees, arena)
+            missing += _restore(others, scene)
+            missing += rewind.check(files_open, scene)
+            if missing:
+                raise CannotResume(listed(list(dict.fromkeys(missing))), HINT)
+            self._note_in(rewind.carry_out())
+            missing = _restore(files_open, scene)
+            if missing:
+                raise CannotResume(listed(missing), HINT)
+        except BaseException:
+            rewind.close()
             for descriptor in scene.restored.values():
                 descriptor.close()
-            raise CannotResume(
-                "; ".join(differences), "give the same directories, with their files as they were"
-            )
+            raise
         arena.settle()
         for root in self._trees().values():
             root.rewind()
@@ -244,6 +295,20 @@ class Host:
         for root in self._roots.values():
             root.close()
         self._roots = {}
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+
+def _restore(states: Sequence[DescriptorState], scene: Scene) -> list[str]:
+    """Open them again; what is missing."""
+    missing: dict[str, None] = {}
+    for saved in states:
+        try:
+            scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
+        except Missing as gone:
+            missing[str(gone)] = None
+    return list(missing)
 
 
 def _is_open(fileno: int) -> bool:
