@@ -108,7 +108,7 @@ class HostDirectory(Directory):
         opened = kind(fileno, self.root, path, self.granted(want))
         if want.truncate and history is not None and isinstance(opened, HostFile):
             try:
-                history.contents.truncate(opened, 0)
+                history.contents.empty(opened)
             except OSError:
                 opened.close()
                 raise
@@ -117,6 +117,8 @@ class HostDirectory(Directory):
     def _open_noted(self, history: History, path: bytes, want: Want, flags: int) -> int:
         """Open it, or make it; what is there is not cut yet."""
         plain = flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+        if want.create and (path.endswith(b"/") or is_dots(path)):  # the kernel refuses that
+            return open_beneath(self.fileno, path, flags)
         for _ in range(LINKS_MAX):
             if not want.exclusive:
                 try:
@@ -129,8 +131,6 @@ class HostDirectory(Directory):
                         os.close(fileno)
                         raise os_error(errno.EISDIR)
                     return fileno
-            if path.endswith(b"/") or is_dots(path):  # the kernel knows how to refuse that
-                return open_beneath(self.fileno, path, flags)
             with parent(self.fileno, path) as (fd, name):
                 try:
                     target = os.readlink(name, dir_fd=fd)

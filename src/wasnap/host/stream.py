@@ -217,12 +217,12 @@ class Stream(_Stream):
         """From where to where the file has what we may be about to write again."""
 
     def write(self, call: Call, views: Views) -> int:
-        if self._received is not None:
-            skipped = self._skip(views, *self._received)
-            if skipped:
-                self.written += skipped
-                return skipped
-        return super().write(call, views)
+        skipped = 0 if self._received is None else self._skip(views, *self._received)
+        if not skipped:
+            return super().write(call, views)
+        self.written += skipped
+        views = skip(views, skipped)
+        return skipped + (super().write(call, views) if views else 0)
 
     def _skip(self, views: Views, at: int, end: int) -> int:
         """How many bytes of this the file has already: all, or those up to its end."""

@@ -58,8 +58,13 @@ class Contents:
             return done
 
     def truncate(self, target: Target, size: int) -> None:
-        """ftruncate(2), also of a file that is not open for writing."""
-        self.change(target, lambda: _truncate(target, size), lambda now: size, cut=size)
+        """ftruncate(2)"""
+        self.change(target, lambda: os.ftruncate(target.fileno, size), lambda now: size, cut=size)
+
+    def empty(self, target: Target) -> None:
+        """O_TRUNC of a file that is open already, perhaps for reading only."""
+        path = b"/proc/self/fd/%d" % target.fileno
+        self.change(target, lambda: os.truncate(path, 0), lambda now: 0, cut=0)
 
     def allocate(self, target: Target, offset: int, length: int) -> None:
         """posix_fallocate(3)"""
@@ -145,11 +150,3 @@ def _write(target: Target, views: Sequence[memoryview], offset: int | None) -> i
     if offset is None:
         return os.writev(target.fileno, views)
     return os.pwritev(target.fileno, views, offset)
-
-
-def _truncate(target: Target, size: int) -> None:
-    """Also of a file that was opened for reading, if it may be written."""
-    if target.writable:
-        os.ftruncate(target.fileno, size)
-    else:
-        os.truncate(b"/proc/self/fd/%d" % target.fileno, size)

@@ -157,6 +157,8 @@ class History:
         if recorder.broken:
             recorder.point()
         recorder.begin_life(*plan.roots)
+        if recorder.log.end == plan.state.position:
+            recorder.last_point = recorder.log.end
 
     def rewind(self, plan: Plan) -> None:
         """Do what the plan says, after ``begin``. Raises CannotResume if the system refuses; what
