@@ -14,8 +14,7 @@ import programs
 import pytest
 from guests import path as guest_path
 
-from wasnap.harness import Job, Make, differential
-from wasnap.harness.later import later
+from wasnap.harness import Job, Make, differential, later
 
 POINTS = int(os.environ.get("WASNAP_POINTS", "0"))
 SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))

@@ -86,8 +86,10 @@ class Rewind:
             elif state.access.writable and root.readonly:
                 text = f"{state.place} was open for writing, but {state.guest} is read-only"
                 missing[text] = None
-            elif (why := _difference(state, node)) is not None:
-                different[why] = None
+            elif not any(text.startswith(f"{state.place} ") for text in different):
+                why = _difference(state, node)
+                if why is not None:
+                    different[why] = None
         if self._files == "rewind":
             for text in different:
                 log.warning("%s: left as it is", text)
