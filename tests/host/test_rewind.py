@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from wasnap.errors import CannotResume
-from wasnap.host import Files
+from wasnap.errors import CannotResume, JournalError
+from wasnap.host import Files, Mapping
 
 from .conftest import MakeGuest, Noted
 from .fakes import OUT, Guest
@@ -24,7 +24,7 @@ class Scene:
     def __init__(self, directory: Path, make_guest: MakeGuest) -> None:
         self.data = directory / "data"
         self.data.mkdir()
-        self._make = lambda: make_guest(Noted(str(self.data), "/dir"))
+        self._make_guest = make_guest
         guest = self._make()
         for name in ("open", "closed", "gone"):
             fd = guest.open(name, oflags=CREAT)
@@ -41,11 +41,14 @@ class Scene:
         self.after = self.all()
         guest.host.close()
 
+    def _make(self) -> Guest:
+        return self._make_guest(Noted(str(self.data), "/dir"))
+
     def all(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.data.iterdir()}
 
     def resume(self, files: Files | None = None) -> Guest:
-        guest: Guest = self._make()
+        guest = self._make()
         state = self.state
         options: dict[str, Any] = {"history": guest.history, "files": files, "sync": False}
         guest.host.restore(state.state, state.arena(), **options)
@@ -151,8 +154,6 @@ def test_link_counts_are_the_guests(scene: Scene) -> None:
 
 
 def test_nothing_is_noted_without_a_journal(tmp_path: Path, make_guest: MakeGuest) -> None:
-    from wasnap.host import Mapping
-
     (tmp_path / "data").mkdir()
     guest = make_guest(Mapping(str(tmp_path / "data"), "/dir"))
     guest.write(guest.open("f", oflags=CREAT), b"x")
@@ -161,13 +162,9 @@ def test_nothing_is_noted_without_a_journal(tmp_path: Path, make_guest: MakeGues
 
 
 def test_what_is_in_the_way_stays(tmp_path: Path, make_guest: MakeGuest) -> None:
-    from wasnap.errors import JournalError
-
     (tmp_path / "data").mkdir()
     (tmp_path / "data.files").mkdir()
     (tmp_path / "data.files/mine").write_bytes(b"x")
-    from wasnap.host import Mapping
-
     guest = make_guest(Mapping(str(tmp_path / "data"), "/dir"))
     with pytest.raises(JournalError, match="is not a history of files"):
         guest.host.note_changes(tmp_path / "data.files")
