@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -95,6 +96,13 @@ class Started:
         """More for its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.write(data)
+
+    def over(self, seconds: float) -> bool:
+        """Whether it ends within this time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
 
     def end(self, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Wait for its end: exit code, all it printed, stderr.

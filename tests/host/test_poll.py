@@ -115,6 +115,18 @@ def test_files_are_always_ready(guest: Guest) -> None:
     subs = fd(1, READ, number), fd(2, WRITE, number), clock(3, 1 << 60)
     assert guest("poll_oneoff", *setup(guest, *subs)) == "SUCCESS"
     assert events(guest) == [(1, 0, READ, 6, 0), (2, 0, WRITE, 1, 0)]
+    guest.seek(number, 0, 2)
+    assert guest("poll_oneoff", *setup(guest, *subs)) == "SUCCESS"
+    assert events(guest)[0] == (1, 0, READ, 0, 0), "the end of a file is no hang-up"
+
+
+def test_the_right_to_poll(guest: Guest) -> None:
+    number = guest.open("f", oflags=1)
+    assert guest("fd_fdstat_get", number, OUT) == "SUCCESS"
+    base, inheriting = guest.memory.u64(OUT + 8), guest.memory.u64(OUT + 16)
+    assert guest("fd_fdstat_set_rights", number, base & ~(1 << 27), inheriting) == "SUCCESS"
+    assert guest("poll_oneoff", *setup(guest, fd(1, READ, number))) == "SUCCESS"
+    assert events(guest) == [(1, 76, READ, 0, 0)]
 
 
 def test_errors_are_events(guest: Guest) -> None:

@@ -61,7 +61,7 @@ def test_restoring_twice_gives_the_same_state(guest: Guest, resumed: Resume) -> 
 def test_files_written_forward_come_out_right(
     guest: Guest, kind: str, resumed: Resume, fdflags: int
 ) -> None:
-    if kind in ("dir", "dir by walk"):
+    if kind.startswith("dir") and kind != "dir noted":
         pytest.skip("nothing was noted, nothing is undone")
     fd = guest.open("f", oflags=CREAT, fdflags=fdflags)
     guest.write(fd, b"line 1\n")
@@ -153,8 +153,7 @@ def test_files_and_directories_without_a_name(guest: Guest, resumed: Resume) -> 
     assert fresh("fd_read", b, *fresh.iovs(1), OUT) == "BADF"
     assert [n for _, n in fresh.readdir(sub)] == [b".", b".."]
     assert fresh.try_open("x", fd=sub, oflags=CREAT) == "NOENT"
-    assert fresh("fd_filestat_get", a, OUT) == "SUCCESS"
-    assert fresh.memory.u64(OUT + 24) == 0, "no links"
+    assert fresh.fd_stat(a).nlink == 0
     again = resumed(saved(fresh))
     again.seek(a, 0)
     assert again.read(a, 20) == b"01234X6789"

@@ -128,7 +128,10 @@ def test_a_snapshot_in_place_and_resumed(
     """Wherever the guest is, a snapshot reaches it; it goes on there, and from the journal."""
     out, to_guest = run.pipe()
     stdin, feed = run.pipe()
-    process = run.process(module, journal=run.journal, stdin=stdin, stdout=to_guest)
+    kept: list[int] = []  # that somebody wants to know makes the guest wait for each commit
+    process = run.process(
+        module, journal=run.journal, stdin=stdin, stdout=to_guest, on_snapshot=kept.append
+    )
     running = InThread(process)
     until_ready(out)
     first = process.snapshot("one")
@@ -139,6 +142,7 @@ def test_a_snapshot_in_place_and_resumed(
     rest = os.read(out, 65536)
     assert b"ready\n" + rest == printed
     assert snapshots(run.journal) == [(first, None, "explicit"), (second, first, "explicit")]
+    assert kept == [first, second]
     for snapshot in (first, second):
         if finish:
             os.write(feed, finish)

@@ -216,3 +216,22 @@ def waker(sleeps: int, milliseconds: int) -> bytes:
           (call $number (local.tee $i (i32.add (local.get $i) (i32.const 1))))
           (br_if $again (i32.lt_u (local.get $i) (i32.const {sleeps}))))
         (call $exit (i32.const 7)))""")
+
+
+def worker(steps: int) -> bytes:
+    """Prints ``ready``, then numbers as ``counter`` does, until there is something on stdin; 7."""
+    return wasm(f"""
+      (func (export "_start") (local $x i32)
+        (call $ready)
+        (i32.store8 (i32.const 264) (i32.const 0))  ;; a clock that has run out
+        (i32.store (i32.const 272) (i32.const 1))
+        (i64.store (i32.const 304) (i64.const 1))   ;; and stdin
+        (i32.store8 (i32.const 312) (i32.const 1))
+        (loop $again
+          (local.set $x (call $work (local.get $x) (i32.const {steps})))
+          (call $number (local.get $x))
+          (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 2) (i32.const 700)))
+          (br_if $again (i32.and
+            (i32.eq (i32.load (i32.const 700)) (i32.const 1))
+            (i64.eqz (i64.load (i32.const 512))))))
+        (call $exit (i32.const 7)))""")

@@ -53,6 +53,22 @@ def wasnap() -> None:
       wasnap ps                                             what is running?
 
     The module is an ordinary .wasm file (WASI preview1). It needs no preparation.
+
+    \b
+    Exit codes: the guest's own, or
+        2  the command line is wrong
+       64  an option or argument makes no sense
+       65  not a valid core module
+       66  no such file, snapshot or process
+       69  the module needs what wasnap cannot run or save
+       70  a value that cannot be saved, a process that ended, an error of ours
+       74  the journal could not be written
+       75  another process is writing to the journal
+       76  not a journal, a damaged one, or one of another module
+       78  directories, files or rights are not as the snapshot needs them
+      130  ended by SIGINT (Ctrl-C), after a snapshot
+      134  the guest trapped
+      143  ended by SIGTERM, after a snapshot
     """
 
 
@@ -68,10 +84,9 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        notices.say(f"error: {error.format_message()}")
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            notices.say(f"hint: {error.ctx.command_path} --help")
+        of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         code = error.exit_code
+        notices.complain(error.format_message(), f"{of} --help" if of else "", code=code)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except WasnapError as error:
@@ -85,14 +100,11 @@ def _ended(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _complain(error: WasnapError) -> None:
+    message = error.message
+    frames: tuple[str, ...] = ()
     if isinstance(error, GuestTrap):
-        notices.say(f"error: the guest trapped: {error.message}")
-        for name in error.frames:
-            notices.say(f"  in {name}")
-    else:
-        notices.say(f"error: {error.message}")
-    if error.hint:
-        notices.say(f"hint: {error.hint}")
+        message, frames = f"the guest trapped: {error.message}", error.frames
+    notices.complain(message, error.hint, code=error.exit_code, frames=frames)
 
 
 def _leave(code: int) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -79,29 +79,37 @@ def files(command: F) -> F:
 
 
 def messages(command: F) -> F:
-    """``--quiet`` and ``--verbose``."""
-    command = click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=lambda ctx, _, value: _choose(ctx, "verbose", value),
-        help="Tell of every snapshot.",
-    )(command)
-    return click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=lambda ctx, _, value: _choose(ctx, "quiet", value),
-        help="Say nothing but the error that ends it.",
-    )(command)
+    """``--quiet``, ``--verbose`` and ``--log-format``; they are read before all others."""
 
+    def chosen(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        ctx.meta[f"wasnap.{parameter.name}"] = value  # the last of the three decides
+        notices.set_up(
+            quiet=ctx.meta.get("wasnap.quiet", False),
+            verbose=ctx.meta.get("wasnap.verbose", False),
+            format=ctx.meta.get("wasnap.log_format", "text"),
+        )
 
-def _choose(ctx: click.Context, name: str, value: bool) -> None:
-    """Both options end up here, each once; the second call decides."""
-    ctx.meta[name] = value
-    notices.set_up(quiet=ctx.meta.get("quiet", False), verbose=ctx.meta.get("verbose", False))
+    common: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": chosen}
+    kinds = click.Choice(notices.FORMATS)
+    for option in (
+        click.option(
+            "--log-format",
+            type=kinds,
+            default="text",
+            help="How messages are written to stderr; json: an object a line.",
+            **common,
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Tell of every snapshot.", **common),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            help="Say nothing but the error that ends it.",
+            **common,
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def read_dirs(values: Iterable[str]) -> dict[str, Mapping]:

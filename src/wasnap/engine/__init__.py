@@ -5,8 +5,12 @@ native.py    its C API, where wasmtime-py has no class or a slow one
 values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
-memory.py    guest memory for the host, and its way back from a snapshot
-changes.py   which pages of it changed since the last snapshot
+memory.py    guest memory for the host
+runs.py      runs of pages
+image.py     the contents of a memory, and how they get into place
+tracking.py  which pages of it may have changed since the last snapshot:
+dirty.py     because the kernel tells, or
+changes.py   by comparing
 control.py   the words by which host and instrumented code talk
 cell.py      the address of a global, for stops from any thread
 call.py      what a host function sees: memory, progress, waiting
@@ -24,21 +28,18 @@ guest.py     the guest's thread and the supervisor's hold on it
 from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
+from wasnap.engine.dirty import Dirty
 from wasnap.engine.guest import Guest, Phase
+from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
 from wasnap.engine.imports import (
     Definition,
     GlobalDefinition,
     MemoryDefinition,
     TableDefinition,
 )
-from wasnap.engine.memory import (
-    BufferExtent,
-    FileExtent,
-    GuestMemory,
-    MemoryImage,
-    PackedExtent,
-)
-from wasnap.engine.stack import Frame
+from wasnap.engine.memory import GuestMemory, Watched
+from wasnap.engine.runs import Run
+from wasnap.engine.stack import Frame, frames_of
 from wasnap.engine.state import (
     EngineState,
     Entry,
@@ -50,12 +51,15 @@ from wasnap.engine.state import (
     Stopped,
     Trapped,
 )
+from wasnap.engine.tracking import Compared, Tracker, tracker
 
 __all__ = [
     "BufferExtent",
     "Cache",
     "Changes",
+    "Compared",
     "Definition",
+    "Dirty",
     "EngineState",
     "Entry",
     "Event",
@@ -73,8 +77,13 @@ __all__ = [
     "PendingCall",
     "Phase",
     "Program",
+    "Run",
     "Stopped",
     "TableDefinition",
+    "Tracker",
     "Trapped",
+    "Watched",
+    "frames_of",
+    "tracker",
     "validate",
 ]

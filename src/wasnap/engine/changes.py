@@ -6,8 +6,7 @@ Blocks of 64 KiB are compared first, and the pages of those that differ then: ab
 nothing changed.
 
 The price is a second copy of what the guest has in memory, and a look at all of it at each
-snapshot. A kernel that can tell which pages were written needs neither; it would stand behind the
-same three methods.
+snapshot. Where the kernel can tell which pages were written (dirty.py) neither is needed.
 """
 
 from __future__ import annotations
@@ -17,10 +16,13 @@ import mmap
 from collections.abc import Iterator
 from typing import Final
 
-from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.image import MemoryImage, place
+from wasnap.engine.memory import Watched
 
 PAGE: Final = 4096
 _BLOCK: Final = 16 * PAGE
+_RESERVED_MIN: Final = 4 << 30
+_MAP_NORESERVE: Final = 0x4000
 
 _libc = ctypes.CDLL(None)
 _memcmp = _libc.memcmp
@@ -38,7 +40,7 @@ class Changes:
     committed. Pages found by ``pages`` and not accepted are found again.
     """
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: Watched) -> None:
         self._memory = memory
         self._image: mmap.mmap | None = None
         self._address = 0
@@ -49,9 +51,16 @@ class Changes:
         """Runs of changed pages (4 KiB): the first one's number, and their content in place."""
         self._grow(self._memory.size)
         self._found = list(self._runs())
-        return [
-            (start // PAGE, self._memory.view(start, end - start)) for start, end in self._found
-        ]
+        return [(start // PAGE, self._view(start, end)) for start, end in self._found]
+
+    def take(self, size: int) -> list[tuple[int, int]]:
+        """Runs of changed pages, [first, end), which count as saved from now on."""
+        self._grow(size)
+        taken = []
+        for start, end in self._runs():
+            self._copy(start, end)
+            taken.append((start // PAGE, end // PAGE))
+        return taken
 
     def accept(self) -> None:
         """What ``pages`` found last is saved now."""
@@ -62,8 +71,7 @@ class Changes:
     def adopt(self, image: MemoryImage) -> None:
         """The memory was just restored from this image."""
         self._grow(self._memory.size)
-        for extent in image.extents:
-            self._copy(extent.address, extent.address + extent.length)
+        place(self._address, image)
 
     def close(self) -> None:
         """Free the image."""
@@ -93,17 +101,25 @@ class Changes:
         if open_at >= 0:
             yield open_at, size
 
+    def _view(self, start: int, end: int) -> memoryview:
+        content = (ctypes.c_char * (end - start)).from_address(self._memory.address + start)
+        return memoryview(content).cast("B")
+
     def _copy(self, start: int, end: int) -> None:
         _memmove(self._address + start, self._memory.address + start, end - start)
 
     def _grow(self, size: int) -> None:
         """Make the image as large as the memory; what is new is zero."""
-        if size == self._size:
-            return
-        if self._image is None:
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._image = mmap.mmap(-1, size, flags=flags)
-        else:
-            self._image.resize(size)
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._image))
-        self._size = size
+        if size > self._size:
+            if self._image is None or size > len(self._image):
+                self._reserve(max(_RESERVED_MIN, 2 * size))
+            self._size = size
+
+    def _reserve(self, size: int) -> None:
+        """Take address space for an image; it costs nothing until it is written to."""
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        image = mmap.mmap(-1, size, flags=flags)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(image))
+        if self._image is not None:
+            _memmove(address, self._address, self._size)
+        self._image, self._address = image, address

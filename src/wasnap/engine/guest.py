@@ -28,9 +28,10 @@ from types import TracebackType
 from wasnap.engine import config
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
+from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
-from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.memory import GuestMemory
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import EngineState, Event, Failed, PendingCall, Stopped
 from wasnap.host.protocol import Audience

@@ -83,7 +83,12 @@ class Imports:
                 extern = _global(context, entry, given)
             else:
                 kind = native.KIND_NAMES.get(entry.kind, "item")
-                raise UnknownImport(f"the module imports the {kind} {'.'.join(name)}: not provided")
+                raise UnknownImport(
+                    f"the module imports the {kind} {'.'.join(name)}, which nobody provides",
+                    "run it until it calls one: --unknown-imports trap"
+                    if entry.kind == native.KIND_FUNC
+                    else "wasnap provides the functions of WASI preview1 only",
+                )
             self.externs.append(extern)
 
 

@@ -22,8 +22,9 @@ from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
+from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Imports, Provide
-from wasnap.engine.memory import GuestMemory, MemoryImage
+from wasnap.engine.memory import GuestMemory
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (

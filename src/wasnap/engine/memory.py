@@ -1,27 +1,23 @@
-"""Guest linear memory as the host reads and writes it, and its way into and out of snapshots.
+"""Guest linear memory as the host reads and writes it, and how it is restored.
 
 Fast path: a memoryview over the whole memory, made once. A memory never moves (config.py) and never
 shrinks, so the view stays good; an access beyond its end looks whether the memory has grown, and
 only then raises ``Fault``. Reading a u32 takes about 0.15 us.
 
-Restoring: whatever instantiation wrote there (active data segments) is thrown away by mapping fresh
-zero pages over the whole memory; then each extent is read straight into place, and what is
-compressed is unpacked.
+How it is made equal to a saved image stands in image.py.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
-import os
-from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from struct import error as StructError
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from wasmtime import _ffi as ffi
 
 from wasnap.engine import native
+from wasnap.engine.image import MemoryImage, place
 from wasnap.errors import CannotResume
 from wasnap.host.protocol import Fault
 
@@ -35,57 +31,19 @@ _unpack_u64, _pack_u64 = _U64.unpack_from, _U64.pack_into
 _OUTSIDE = (StructError, OverflowError, IndexError)
 """What Struct raises for offsets beyond the buffer, some of them beyond ssize_t."""
 
-_MAP_FIXED = 0x10
-_MAP_NORESERVE = 0x4000
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-)
 
+class Watched(Protocol):
+    """Private memory (none that another process sees) that never moves and never shrinks.
 
-class FileExtent(NamedTuple):
-    """``length`` bytes of guest memory from ``address`` on stand in ``fd`` at ``offset``."""
-
-    address: int
-    length: int
-    fd: int
-    offset: int
-
-
-class BufferExtent(NamedTuple):
-    """Guest memory from ``address`` on holds ``data``."""
-
-    address: int
-    data: bytes | memoryview
-
-    @property
-    def length(self) -> int:
-        """In bytes."""
-        return memoryview(self.data).nbytes
-
-
-class PackedExtent(NamedTuple):
-    """``length`` bytes of guest memory from ``address`` on are among what ``unpack`` gives."""
-
-    address: int
-    length: int
-
-
-class MemoryImage(NamedTuple):
-    """The contents of one memory: its size in bytes; bytes outside the extents are zero.
-
-    ``unpack``: gives what is stored compressed, in no order, a part at a time.
+    ``address`` and sizes: in bytes, of whole pages. ``least_size``: may be asked from any thread
+    while the guest runs; what has been there since the guest was last stopped, or more.
     """
 
-    size: int
-    extents: Sequence[FileExtent | BufferExtent | PackedExtent]
-    unpack: Callable[[], Iterable[BufferExtent]] = tuple
+    address: int
+
+    @property
+    def size(self) -> int: ...
+    def least_size(self) -> int: ...
 
 
 class GuestMemory:
@@ -128,6 +86,14 @@ class GuestMemory:
         """Present size in bytes."""
         self._refresh()
         return self._size
+
+    def least_size(self) -> int:
+        """What it had when it was last asked for ``size``, or more; from any thread.
+
+        The engine must not be asked while the guest runs in it, but the kernel knows how far the
+        memory is accessible.
+        """
+        return max(self._size, _accessible_end(self.address) - self.address)
 
     def _fault(self, ptr: int, length: int) -> Fault:
         return Fault(ptr, length, self._size)
@@ -224,29 +190,17 @@ class GuestMemory:
         self.grow_to(image.size)
         if self._size != image.size:
             raise CannotResume(f"the snapshot's memory has an odd size: {image.size} bytes")
-        self._clear()
-        for extent in image.extents:
-            if isinstance(extent, BufferExtent):
-                self.write(extent.address, extent.data)
-            elif isinstance(extent, FileExtent):
-                self._read_in(extent)
-        for unpacked in image.unpack():
-            self.write(unpacked.address, unpacked.data)
+        place(self.address, image)
 
-    def _clear(self) -> None:
-        if not self._size:
-            return
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
-        if _libc.mmap(self.address, self._size, protection, flags, -1, 0) != self.address:
-            raise OSError(ctypes.get_errno(), "mapping zero pages over guest memory failed")
 
-    def _read_in(self, extent: FileExtent) -> None:
-        window = self.view(extent.address, extent.length)
-        offset = extent.offset
-        while window:
-            n = os.preadv(extent.fd, [window], offset)
-            if n == 0:
-                raise CannotResume("the journal ends inside an extent of memory")
-            window = window[n:]
-            offset += n
+def _accessible_end(address: int) -> int:
+    """Where the memory ends that lies at ``address`` and can be written to."""
+    end = address
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            low, high = (int(each, 16) for each in line[: line.index(b" ")].split(b"-"))
+            if low <= end < high:
+                if line[line.index(b" ") + 2 : line.index(b" ") + 3] != b"w":
+                    break
+                end = high
+    return end

@@ -24,6 +24,7 @@ from wasmtime import _ffi as ffi
 from wasnap.engine import native, tables, values
 from wasnap.engine.code import HOT, Continuation, Program, successor
 from wasnap.engine.control import Control
+from wasnap.engine.state import EngineState
 from wasnap.errors import CannotResume
 from wasnap.instrument import abi
 
@@ -96,17 +97,7 @@ class Stack:
     def frames(self) -> list[Frame]:
         """The call frames, innermost first. Only before ``link``."""
         end = self.fp
-        view = self._control.memory.view(0, end)
-        frames = []
-        at = self._base
-        while at < end:
-            site, size = _HEADER.unpack_from(view, at)
-            if size < _HEADER.size or at + size > end:
-                raise CannotResume(f"the call stack is damaged at {at}")
-            if site < abi.EXCEPTION_FRAME:
-                frames.append(Frame(at, site, size))
-            at += size
-        return frames
+        return _frames(self._control.memory.view(0, end), 0, self._base, end)
 
     def prepare(self, frames: Sequence[Frame]) -> dict[int, Continuation]:
         """Have a continuation instantiated for each of the frames' sites; those by site."""
@@ -164,3 +155,22 @@ class Stack:
         self._slot_of[number] = slot
         self._resume_of[number] = function
         return function
+
+
+def frames_of(state: EngineState, frames_base: int) -> list[Frame]:
+    """The call frames of a captured guest, innermost first."""
+    return _frames(memoryview(state.stack), abi.STATIC_AREA, frames_base, state.fp)
+
+
+def _frames(view: memoryview, start: int, base: int, end: int) -> list[Frame]:
+    """Those between two addresses in control memory, of which ``view`` begins at ``start``."""
+    frames = []
+    at = base
+    while at < end:
+        site, size = _HEADER.unpack_from(view, at - start)
+        if size < _HEADER.size or at + size > end:
+            raise CannotResume(f"the call stack is damaged at {at}")
+        if site < abi.EXCEPTION_FRAME:
+            frames.append(Frame(at, site, size))
+        at += size
+    return frames

@@ -116,6 +116,9 @@ class Descriptor(ABC):
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
 
+    has_peer = False
+    """Whether it is a pipe or a socket, which somebody else may close at the other end."""
+
     reading: tuple[str, ...] = ()
     """The occasions (protocol.py) that reading from it is."""
 

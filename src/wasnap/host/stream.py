@@ -88,15 +88,15 @@ def head(views: Views, n: int) -> list[memoryview]:
 class _Stream(Descriptor):
     """What the standard streams and devices have in common."""
 
-    __slots__ = ("_writer", "mode", "waits", "written")
+    __slots__ = ("_writer", "has_peer", "mode", "waits", "written")
 
     reading: tuple[str, ...] = (OUTSIDE,)
 
     def __init__(self, fileno: int, rights: int, inheriting: int, fdflags: int) -> None:
         super().__init__(fileno, rights, inheriting, fdflags)
         self.mode = os.fstat(fileno).st_mode
-        blocks = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode) or os.isatty(fileno)
-        self.waits: bool = blocks
+        self.has_peer: bool = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode)
+        self.waits: bool = self.has_peer or os.isatty(fileno)
         self.written = 0  # bytes, by the guest, ever; also before a resume
         self._writer: int | None = None
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from wasnap.errors import ProcessEnded
 from wasnap.triggers.request import Request
@@ -22,7 +22,7 @@ class Desk:
         self._wake = wake
         self._lock = threading.RLock()
         self._waiting: deque[Request] = deque()
-        self._serving: Request | None = None
+        self._serving: list[Request] = []
         self._closed = False
 
     def submit(self, request: Request) -> None:
@@ -37,18 +37,28 @@ class Desk:
             self._wake()
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is something to do."""
-        return bool(self._waiting)
+    def waiting(self) -> list[Request]:
+        """What is to be done, in the order it came."""
+        return list(self._waiting)
 
-    def take(self) -> Iterator[Request]:
-        """Those that wait now, one after the other; each is to be answered before the next."""
-        for _ in range(len(self._waiting)):
-            with self._lock:
-                self._serving = self._waiting.popleft()
-                self._serving.begun = True
-            yield self._serving
-            self._serving = None
+    def next(self) -> Request | None:
+        """The next one, taken off the desk; to be answered."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            request = self._waiting.popleft()
+            request.begun = True
+            self._serving = [r for r in self._serving if not r.served] + [request]
+        return request
+
+    def refuse(self, request: Request, error: BaseException) -> None:
+        """Fail one that waits."""
+        with self._lock:
+            found = request in self._waiting
+            if found:
+                self._waiting.remove(request)
+        if found:
+            request.fail(error)
 
     def close(self) -> None:
         """Nothing will be served any more: whoever waits is told."""
@@ -56,8 +66,7 @@ class Desk:
             self._closed = True
             left = list(self._waiting)
             self._waiting.clear()
-            if self._serving is not None and not self._serving.served:
-                left.append(self._serving)
+            left += [request for request in self._serving if not request.served]
         for request in left:
             request.fail(_ended())
 

@@ -83,17 +83,26 @@ class Fd:
         memory.set_u32(nwritten, descriptor.write_at(views, offset))
 
     def fd_seek(self, call: Call, fd: I32, offset: I64, whence: I32, newoffset: I32) -> None:
-        """Move the offset. Like lseek. INVAL: before the start, or no such whence. u64 bytes."""
-        descriptor = self._descriptors.get(fd, r.FD_SEEK)
+        """Move the offset. Like lseek. INVAL: before the start, or no such whence. u64 bytes.
+
+        Not moving at all (CUR, 0) needs the right to tell only.
+        """
         if whence >= len(self._whence):
+            self._descriptors.get(fd, r.FD_SEEK)
             raise invalid("whence")
+        if offset == 0 and self._whence[whence] == os.SEEK_CUR:
+            self.fd_tell(call, fd, newoffset)
+            return
+        descriptor = self._descriptors.get(fd, r.FD_SEEK)
         position = descriptor.seek(signed(offset), self._whence[whence])
         call.memory.set_u64(newoffset, position)
 
     def fd_tell(self, call: Call, fd: I32, offset: I32) -> None:
-        """The present offset: u64 bytes at offset."""
-        position = self._descriptors.get(fd, r.FD_TELL).seek(0, os.SEEK_CUR)
-        call.memory.set_u64(offset, position)
+        """The present offset: u64 bytes at offset. The right to seek is enough."""
+        descriptor = self._descriptors.get(fd)
+        if not descriptor.rights & (r.FD_SEEK | r.FD_TELL):
+            raise descriptor.refuse(r.FD_TELL)
+        call.memory.set_u64(offset, descriptor.seek(0, os.SEEK_CUR))
 
     def fd_advise(self, call: Call, fd: I32, offset: I64, len: I64, advice: I32) -> None:
         """Say how a part of a file will be used. Like posix_fadvise. INVAL: no such advice."""

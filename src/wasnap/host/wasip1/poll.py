@@ -112,7 +112,7 @@ class Poll:
 
     def _descriptor(self, s: Subscription) -> Descriptor:
         right = r.FD_READ if s.kind == spec.EVENTTYPE_FD_READ else r.FD_WRITE
-        return self._host.descriptors.get(s.fd, right)
+        return self._host.descriptors.get(s.fd, right | r.POLL_FD_READWRITE)
 
     def _left(self, s: Subscription, start: int, now: int) -> int | None:
         """ns until the clock's time comes, at most; None: this clock cannot be waited for."""
@@ -128,9 +128,13 @@ class Poll:
 
 
 def _ready(s: Subscription, descriptor: Descriptor) -> bytes:
-    """The event of a descriptor that is ready. nbytes of a write is not known: 1, at least."""
+    """The event of a descriptor that is ready. nbytes of a write is not known: 1, at least.
+
+    A pipe or socket that is ready to be read and has nothing in it: the other end is gone.
+    """
     if s.kind == spec.EVENTTYPE_FD_WRITE:
         return layout.event(s.userdata, spec.ERRNO_SUCCESS, s.kind, 1)
     nbytes = descriptor.available()
-    flags = 0 if nbytes else spec.EVENTRWFLAGS_FD_READWRITE_HANGUP
+    hangup = nbytes == 0 and descriptor.has_peer
+    flags = spec.EVENTRWFLAGS_FD_READWRITE_HANGUP if hangup else 0
     return layout.event(s.userdata, spec.ERRNO_SUCCESS, s.kind, nbytes, flags)

@@ -1,19 +1,24 @@
 """A snapshot, taken and restored: the one place that knows the order, and what is which record.
 
-Taking, while the guest is stopped (its threads are unwound already)::
+Taking (``capture``), while the guest is stopped (its threads are unwound already)::
 
-    engine state   captured first: a value that cannot be saved is found before anything is written
+    engine state   first: a value that cannot be saved is found before anything is written
     host state
-    changed pages  found by comparison, not copied
-    -> BEGIN, STACK, TABLES, HOST, MEMORY..., COMMIT      (the journal's order)
-    accept         only now are the pages the ones that the next snapshot is compared with
+
+and later, when it may run again (``records``)::
+
+    STACK          with its frames described for people
+    TABLES, HOST
+
+The pages of its memories (``World.sources``) are most of a snapshot, and go their own way into the
+journal, partly before the guest is stopped and partly after it goes on: saver.py.
 
 Restoring, into a new guest and a host with the rights of whoever resumes::
 
     engine records   decoded first, so that a damaged one is found before the world is touched
     host             may refuse (files, directories); until then nothing in the world has changed
     engine           memories, tables, call stack
-    images           the guest's memory is what the next snapshot is compared with
+    sources          what is written to from now on is owed to the next snapshot
 
 What a record is called in the journal and what its owner calls it differ only here: the engine
 knows nothing of records, the journal nothing of the engine.
@@ -23,11 +28,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from wasnap import engine, journal
 from wasnap.engine import (
     BufferExtent,
-    Changes,
     EngineState,
     FileExtent,
     Guest,
@@ -41,10 +46,12 @@ from wasnap.journal import (
     PAGE_SIZE,
     HostRecord,
     Journal,
+    Record,
     Snapshot,
     StackRecord,
     TablesRecord,
 )
+from wasnap.snapshot.sources import PageSource
 
 
 @dataclass
@@ -55,12 +62,16 @@ class World:
     guest: Guest
     host: Host
     module: bytes
-    changes: list[Changes] = field(default_factory=list)
+    sources: list[PageSource] = field(default_factory=list)
     _names: dict[int, str] | None = None
     _code_offsets: list[int] | None = None
 
     def __post_init__(self) -> None:
-        self.changes = [Changes(memory) for memory in self.guest.memories]
+        declared = zip(self.guest.memories, self.program.info.memories, strict=True)
+        self.sources = [
+            PageSource(index, memory, is64=what.is64, shared=what.shared)
+            for index, (memory, what) in enumerate(declared)
+        ]
 
     def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
         """The frames for people: function, byte in the module file; and the functions' names."""
@@ -80,39 +91,32 @@ class World:
         return described, {f: self._names[f] for f in sorted(functions & self._names.keys())}
 
     def close(self) -> None:
-        """Free the images; guest and host have owners of their own."""
-        for changes in self.changes:
-            changes.close()
+        """Forget the pages; guest and host have owners of their own."""
+        for source in self.sources:
+            source.close()
 
 
-def take(world: World, into: Journal, parent: int | None, trigger: str, label: str = "") -> int:
-    """Save the stopped process; the new snapshot's id.
+@dataclass(frozen=True)
+class Captured:
+    """A stopped process, but for its pages."""
 
-    Raises Unsaveable, or JournalError (JournalWriteFailed); the journal then is as it was.
-    """
-    state = world.guest.capture()
-    stack = _stack_record(world, state)
-    tables = TablesRecord(tables=state.tables)
-    host = HostRecord(state=world.host.capture().to_plain())
-    with into.begin(parent, trigger, label=label) as writer:
-        writer.record(stack)
-        writer.record(tables)
-        writer.record(host)
-        for index, (memory, changes) in enumerate(
-            zip(world.program.info.memories, world.changes, strict=True)
-        ):
-            pages_total = state.memories[index] // PAGE_SIZE
-            pages = changes.pages()
-            writer.memory(
-                index, pages_total, PAGE_SIZE, pages, is64=memory.is64, shared=memory.shared
-            )
-        snapshot = writer.commit()
-    for changes in world.changes:
-        changes.accept()
-    return snapshot
+    engine: EngineState
+    host: dict[str, Any]
 
 
-def restore(world: World, source: Journal, snapshot: Snapshot, files: Files | None = None) -> None:
+def capture(world: World) -> Captured:
+    """What there is besides pages. Raises Unsaveable."""
+    return Captured(world.guest.capture(), world.host.capture().to_plain())
+
+
+def records(world: World, captured: Captured) -> Iterator[Record]:
+    """The records of it, in the journal's words."""
+    yield _stack_record(world, captured.engine)
+    yield TablesRecord(tables=captured.engine.tables)
+    yield HostRecord(state=captured.host)
+
+
+def restore(world: World, saved: Journal, snapshot: Snapshot, files: Files | None = None) -> None:
     """Make the world's new guest and host what was saved; the guest is then stopped.
 
     ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
@@ -120,14 +124,14 @@ def restore(world: World, source: Journal, snapshot: Snapshot, files: Files | No
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
     stack = snapshot.record(StackRecord)
-    check_transform(stack.transform, str(source.path))
-    images = [_image(source, snapshot.memory(i)) for i in range(len(world.guest.memories))]
+    check_transform(stack.transform, str(saved.path))
+    images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host, history=directory_of(source.path), files=files)
+    world.host.restore(host, history=directory_of(saved.path), files=files)
     world.guest.restore(state, images)
-    for changes, image in zip(world.changes, images, strict=True):
-        changes.adopt(image)
+    for source, image in zip(world.sources, images, strict=True):
+        source.restored(image)
 
 
 def check_transform(version: int, where: str) -> None:
@@ -143,12 +147,13 @@ def check_transform(version: int, where: str) -> None:
 
 
 def _stack_record(world: World, state: EngineState) -> StackRecord:
-    frames, names = world.describe(world.guest.frames())
+    base = world.program.info.frames_base
+    frames, names = world.describe(engine.frames_of(state, base))
     pending = state.pending
     return StackRecord(
         transform=TRANSFORM_VERSION,
         data=state.stack,
-        frames_base=world.program.info.frames_base,
+        frames_base=base,
         fp=state.fp,
         frames=frames,
         names=names,

@@ -2,14 +2,15 @@
 
 Who does what::
 
-    supervisor     the thread that calls ``run``: waits for the guest's events, takes snapshots
+    supervisor     the thread that calls ``run``: waits for whatever happens, and decides
     guest thread   runs the guest, and nothing else (engine/guest.py)
+    saver          writes snapshots, mostly while the guest runs (saver.py)
     triggers       submit requests, from a thread of their own or from a signal handler
 
-A request is put on a list, and the guest told to stop. The supervisor, told that it did, serves
-all requests on the list and lets the guest go on; then it looks at the list again, because a stop
-asked for in between was void. Whatever fails in a snapshot, the program goes on: a failure is told
-once, and the journal is as it was before.
+A request is put on the desk, and the supervisor nudged: it has a snapshot prepared, then the guest
+stopped, what lies on the desk served (serving.py), and lets the guest go on. Then it looks at the
+desk again, because a stop asked for in between was void. Nothing ends while a snapshot is being
+committed, unless somebody says "now" (EndNow).
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wasnap import snapshot as snapshots
 from wasnap import triggers
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
-from wasnap.errors import UsageError, WasnapError
+from wasnap.errors import UsageError
 from wasnap.host import Clock, Files, Host, HostConfig, Random, UnknownImports, directory_of
 from wasnap.host.signals import pause
-from wasnap.journal import Journal, check_label
+from wasnap.journal import check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
-from wasnap.snapshot import World
+from wasnap.process.serving import Service
+from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Request
 from wasnap.version import VERSION
 
@@ -129,18 +130,15 @@ class Process:
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
 
-        self._desk = Desk(self._stop_guest)
+        self._desk = Desk(self._nudge)
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
         self._world: World | None = None
-        self._journal: Journal | None = None
-        self._parent: int | None = None
-        self._saved_activity = 0
-        self._snapshot_ns: int | None = None
+        self._service: Service | None = None
+        self._kept_by_disk = False
         self._started_ns = 0
         self._command: list[str] = []
-        self._told: set[str] = set()
 
     # -- the story ---------------------------------------------------------------------------
 
@@ -203,7 +201,7 @@ class Process:
             counted=self._counted,
             name=self._name,
         )
-        cleanup.callback(launch.close)
+        cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
             raise UsageError("the journal's process does not count its safepoints")
         self._counted = launch.start.counted
@@ -219,35 +217,47 @@ class Process:
             host.close()
             raise
         world = World(program, guest, host, launch.module)
-        cleanup.callback(_close, world)
+        cleanup.callback(self._unless_kept, _close, world)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        self._journal = launch.open_journal()
-        if launch.snapshot is not None:
-            assert self._journal is not None
-            snapshots.restore(world, self._journal, launch.snapshot, self._files)
-            self._parent = launch.snapshot.info.id
-            self._snapshot_ns = launch.snapshot.info.time_ns
-            log.info("resuming snapshot %d of %s", self._parent, self._journal.path)
-        elif self._journal is not None:
-            world.host.note_changes(directory_of(self._journal.path))
+        journal = launch.open_journal()
+        resumed = launch.snapshot
+        if journal is not None:
+            parent = None if resumed is None else resumed.info.id
+            self._service = Service(
+                self._desk,
+                Saver(world, journal, parent, world.guest.nudge),
+                world.guest,
+                newest=None if resumed is None else (resumed.info.id, resumed.info.time_ns),
+                label=self._label,
+                stop_after=self._stop_after_snapshot,
+                wait=self._counted,
+                on_snapshot=self._on_snapshot,
+            )
+        if resumed is not None:
+            assert journal is not None
+            restore(world, journal, resumed, self._files)
+            log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
+        elif journal is not None:
+            world.host.note_changes(directory_of(journal.path))
         self._world = world
-        if launch.snapshot is not None:
+        if resumed is not None:
             self._proceed(world)
         else:
             world.guest.start(countdown=self._next_countdown())
-            self._stop_if_wanted()
+            self._look(world)
 
     def _supervise(self, world: World) -> int:
         while True:
             event = world.guest.wait()
-            if event is None:  # a signal's handler was due, and has run
+            if event is None:  # nudged, or a signal's handler was due and has run
+                self._look(world)
                 continue
             self._count(world)
             match event:
                 case Stopped():
-                    code = self._stopped(world)
+                    code = self._stopped()
                     if code is not None:
                         return code
                     self._proceed(world)
@@ -260,59 +270,50 @@ class Process:
                 case Failed(error):
                     raise error
 
-    def _stopped(self, world: World) -> int | None:
+    def _look(self, world: World) -> None:
+        """See what there is to do while the guest runs; a stop while it did not was void."""
+        wanted = self._service is not None and self._service.look()
+        if wanted or self._stop_code is not None:
+            world.guest.stop()
+
+    def _stopped(self) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
-        if self._countdown and self._journal is not None and not self._desk.waiting:
+        if self._service is None:
+            return None
+        if self._countdown and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
-        code: int | None = None
-        paused = False
-        for request in self._desk.take():
-            then, taken = request.then, self._serve(world, request)
-            if taken or then.anyway:
-                paused = paused or then.pause
-                if then.end is not None:
-                    code = then.end
-                elif taken and self._stop_after_snapshot and code is None:
-                    code = 0
-        if code is not None:
+        then = self._service.serve()
+        if then.end is not None:
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
-        elif paused:
+        elif then.pause:
             pause()
-        return code
-
-    def _serve(self, world: World, request: Request) -> bool:
-        """Whether there is a snapshot. If not, the program goes on all the same."""
-        try:
-            taken = self._take(world, request)
-        except (WasnapError, OSError, MemoryError) as error:
-            self._tell(error)
-            request.fail(error)
-            return False
-        if self._on_snapshot is not None:
-            self._on_snapshot(taken)
-        request.serve(taken)
-        return True
-
-    def _take(self, world: World, request: Request) -> int:
-        assert self._journal is not None
-        began = time.perf_counter()
-        label = request.label or self._label
-        taken = snapshots.take(world, self._journal, self._parent, request.trigger, label)
-        self._parent = taken
-        self._snapshot_ns = time.time_ns()
-        self._saved_activity = world.guest.activity
-        if self._told:
-            self._told.clear()
-            log.warning("snapshots can be written again")
-        took_ms = 1000 * (time.perf_counter() - began)
-        log.debug("snapshot %d (%s): %.1f ms", taken, request.trigger, took_ms)
-        return taken
+        return then.end
 
     def _proceed(self, world: World) -> None:
         world.guest.proceed(countdown=self._next_countdown())
-        self._stop_if_wanted()
+        self._look(world)
+
+    def _finish(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        """Wait for what is being committed, unless this is an end at once."""
+        service = self._service
+        if service is None:
+            return
+        abandon = kind is not None and not issubclass(kind, Exception)
+        try:
+            if not abandon:
+                service.finish()
+        except BaseException:
+            abandon = True
+            raise
+        finally:
+            self._kept_by_disk = not service.close(abandon=abandon)
+
+    def _unless_kept(self, free: Callable[..., None], *what: World) -> None:
+        """Free what the saver uses, unless it still does."""
+        if not self._kept_by_disk:
+            free(*what)
 
     def _end(self) -> None:
         """From here on nothing is served any more."""
@@ -326,20 +327,22 @@ class Process:
         around = Around(
             submit=self._desk.submit,
             activity=lambda: guest.activity,
-            changed=lambda: guest.activity != self._saved_activity,
+            changed=lambda: self._service is None or guest.activity != self._service.saved_activity,
             occasions=host.occasions,
         )
-        cleanup.enter_context(triggers.ears(guest.nudge))
+        cleanup.enter_context(triggers.ears(self._heard))
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)
-        cleanup.callback(self._end)  # first: a trigger may wait for an answer
+        cleanup.callback(self._end)  # before that: a trigger may wait for an answer
+        cleanup.push(self._finish)
         guest.listen(host.occasions)
         if self._journal_path is not None:
             host.explicit.ask = self._ask
 
     def _status(self) -> Status:
         """For those who ask from outside; on a thread of theirs."""
+        newest = None if self._service is None else self._service.newest
         return Status(
             pid=os.getpid(),
             wasnap=VERSION,
@@ -348,8 +351,8 @@ class Process:
             journal=None if self._journal_path is None else os.path.abspath(self._journal_path),
             triggers=[trigger.name for trigger in self._triggers],
             started_ns=self._started_ns,
-            snapshot=self._parent,
-            snapshot_ns=self._snapshot_ns,
+            snapshot=newest and newest[0],
+            snapshot_ns=newest and newest[1],
         )
 
     def _ask(self) -> Callable[[], bool]:
@@ -359,22 +362,22 @@ class Process:
         return request.wait
 
     def _stop_guest(self) -> None:
-        """Have the supervisor look at the desk; from any thread, or a signal handler."""
+        """From any thread, or a signal handler."""
         world = self._world
         if world is not None:
             world.guest.stop()
 
-    def _stop_if_wanted(self) -> None:
-        """A stop that was asked for while the guest did not run was void."""
-        if self._desk.waiting or self._stop_code is not None:
-            self._stop_guest()
+    def _heard(self) -> None:
+        """A signal came: have the supervisor run its handler, wherever it waits."""
+        self._nudge()
+        if self._service is not None:
+            self._service.nudge()
 
-    def _tell(self, error: BaseException) -> None:
-        """A snapshot failed: say so once for each cause."""
-        reason = str(error)
-        if reason not in self._told:
-            self._told.add(reason)
-            log.warning("no snapshot: %s; the program goes on", reason)
+    def _nudge(self) -> None:
+        """Have the supervisor look at the desk; from any thread, or a signal handler."""
+        world = self._world
+        if world is not None:
+            world.guest.nudge()
 
     # -- counted programs --------------------------------------------------------------------
 

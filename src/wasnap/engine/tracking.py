@@ -1,0 +1,76 @@
+"""Which pages of a memory may have changed since it was last asked: two ways behind one interface.
+
+*The kernel tells* (dirty.py): asking costs little and may be done while the guest runs; what a
+program writes to costs it one page fault for each page and snapshot.
+
+*Comparing* (changes.py), where the kernel cannot: all of the memory is looked at while the guest
+stands still, and there is a second copy of it.
+
+Both tell of a page once: whoever asks remembers what was told until it is saved. Both may tell of
+pages that are as they were; whoever saves them looks (journal/sift.py).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, Protocol
+
+from wasnap.engine import dirty
+from wasnap.engine.changes import Changes
+from wasnap.engine.image import MemoryImage
+from wasnap.engine.memory import Watched
+from wasnap.engine.runs import Run
+
+COMPARE: Final = "WASNAP_COMPARE_PAGES"
+"""The environment variable that has pages compared although the kernel could tell."""
+
+
+class Tracker(Protocol):
+    """``live``: ``written`` may be asked while the guest runs, too."""
+
+    live: bool
+
+    def written(self, size: int) -> list[Run]:
+        """Pages that may have been written to since it was last asked, in order, not adjacent.
+
+        ``size``: how many bytes of the memory to look at, never less than before. What is new
+        counts from its beginning: at first all that is not zero; after ``restored``, all that was
+        written to since then.
+        """
+        ...
+
+    def restored(self, image: MemoryImage) -> None:
+        """The memory was just made equal to this image."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; the memory may be gone already."""
+        ...
+
+
+def tracker(memory: Watched) -> Tracker:
+    """The better way that there is here."""
+    if dirty.supported() and not os.environ.get(COMPARE):
+        return dirty.Dirty(memory)
+    return Compared(memory)
+
+
+class Compared:
+    """The way that works everywhere."""
+
+    live = False
+
+    def __init__(self, memory: Watched) -> None:
+        self._changes = Changes(memory)
+
+    def written(self, size: int) -> list[Run]:
+        """As ``Tracker`` says; exactly those that differ."""
+        return self._changes.take(size)
+
+    def restored(self, image: MemoryImage) -> None:
+        """As ``Tracker`` says."""
+        self._changes.adopt(image)
+
+    def close(self) -> None:
+        """As ``Tracker`` says."""
+        self._changes.close()

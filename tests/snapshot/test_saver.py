@@ -1,0 +1,245 @@
+"""Snapshots of a guest that writes to its memory all the time, whatever becomes of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from wasnap.engine import Guest, Program, Stopped, dirty, tracking
+from wasnap.errors import JournalWriteFailed
+from wasnap.host import Host, HostConfig
+from wasnap.journal import PAGE_SIZE, Journal, StartRecord, Storage
+from wasnap.snapshot import Phase, Saver, Staging, World, saver, staging
+
+MEMORIES = 2
+PAGES = 1024
+WRITER = bytes(
+    wasmtime.wat2wasm("""(module
+      (memory $m (export "memory") 16 64) (memory $other 1)
+      (data (memory $m) (i32.const 70000) "a data segment")
+      (global $seed (mut i32) (i32.const 1)) (global $left (mut i32) (i32.const 0))
+      ;; endless: 20 pages of a hot spot, then one anywhere; now and then the memory grows
+      (func (export "_start") (local $at i32)
+        (loop $again
+          (global.set $seed
+            (i32.add (i32.mul (global.get $seed) (i32.const 1664525)) (i32.const 1013904223)))
+          (local.set $at (i32.rem_u (i32.shr_u (global.get $seed) (i32.const 8))
+            (i32.sub (i32.mul (memory.size $m) (i32.const 65536)) (i32.const 4))))
+          (if (i32.and (global.get $seed) (i32.const 0xf0000000))
+            (then (local.set $at (i32.and (local.get $at) (i32.const 0x13ffc)))))
+          (i32.store $m (local.get $at) (i32.and (global.get $seed) (i32.const 0x20)))
+          (i32.store $other (i32.and (global.get $seed) (i32.const 0xfffc)) (local.get $at))
+          (if (i32.eqz (i32.and (global.get $seed) (i32.const 0xffffff)))
+            (then (drop (memory.grow $m (i32.const 1)))))
+          (br $again))))""")
+)
+START = StartRecord(
+    wasnap="0", transform=1, module_sha256=bytes(32), module_name="a.wasm", created_ns=1
+)
+
+
+class Failing(Storage):
+    """A file whose writes fail from the n-th on, if ``left`` is that n."""
+
+    left = -1
+
+    def write(self, position: int, buffers: object) -> int:
+        if Failing.left >= 0:
+            Failing.left -= 1
+            if Failing.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(position, buffers)  # type: ignore[arg-type]
+
+
+class Setting:
+    """A running guest, its journal, and the saver between them."""
+
+    def __init__(self, directory: Path, capacity: int) -> None:
+        self.host = Host(HostConfig(("a",), {}, (), None, None, None))
+        program = Program.load(WRITER)
+        self.guest = Guest(program, lambda module, name: self.host.function(module, name))
+        self.world = World(program, self.guest, self.host, WRITER)
+        self.path = directory / "journal"
+        self.journal = Journal.create(
+            self.path, WRITER, START, durability="process", storage=Failing
+        )
+        self.saver = Saver(self.world, self.journal, None, self.guest.nudge, Staging(capacity))
+        self.guest.start()
+
+    def stop(self) -> None:
+        """Have the guest stand still."""
+        self.guest.stop()
+        while (event := self.guest.wait()) is None:
+            pass
+        assert isinstance(event, Stopped)
+
+    def contents(self) -> list[bytes]:
+        """What its memories hold."""
+        return [memory.read(0, memory.size) for memory in self.guest.memories]
+
+    def saved(self, snapshot: int) -> list[bytes]:
+        """What they held, says the journal, read as it is in the file."""
+        with Journal.open(self.path, verify=True) as journal:
+            loaded = journal.load(snapshot)
+            images = [loaded.memory(index) for index in range(MEMORIES)]
+            return [image.read(0, image.pages_total) for image in images]
+
+    def ready(self) -> bool:
+        """Wait until what is being prepared is READY; False if it failed."""
+        while self.saver.phase is Phase.PREPARING:
+            self.guest.wait()
+            if self.saver.poll() is not None:
+                return False
+        return True
+
+    def close(self) -> None:
+        Failing.left = -1
+        if self.saver.phase is Phase.COMMITTING:
+            self.saver.wait()
+        assert self.saver.close()
+        self.guest.close()
+        self.world.close()
+        self.host.close()
+        self.journal.close()
+
+
+Make = Callable[[int], Setting]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Setting] = []
+
+    def setting(capacity: int = 1 << 20) -> Setting:
+        made.append(Setting(tmp_path, capacity))
+        return made[-1]
+
+    yield setting
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(params=["kernel", "comparing"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way of finding out what was written to."""
+    if request.param == "comparing":
+        monkeypatch.setenv(tracking.COMPARE, "1")
+    elif not dirty.supported():
+        pytest.skip(dirty.missing())
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("seed", range(4))
+def test_every_snapshot_is_what_the_guest_had(
+    make: Make, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepared or not, copied aside or written in place, with more than fits the staging area, and
+    after snapshots that failed at any write: the pages are those of the moment of the stop."""
+    chance = random.Random(f"saver {seed}")
+    monkeypatch.setattr(saver, "FEW_PAGES", chance.choice([0, 4, 100]))
+    monkeypatch.setattr(saver, "WORTH", chance.choice([0.7, 1.5]))
+    monkeypatch.setattr(saver, "_STEP_PAGES", chance.choice([50, 2048]))
+    monkeypatch.setattr(staging, "BLOCK_PAGES", chance.choice([8, 64]))
+    setting = make(chance.choice([1, 1 << 18, 1 << 24]))
+    taking = setting.saver
+    taken: dict[int, list[bytes]] = {}
+    failed = 0
+    for _ in range(25):
+        Failing.left = chance.randrange(12) if chance.random() < 0.4 else -1
+        if chance.random() < 0.6:
+            taking.prepare("timer", "")
+            if chance.random() < 0.7 and not setting.ready():
+                failed += 1
+                continue
+        setting.stop()
+        content = setting.contents()
+        if chance.random() < 0.1:
+            taking.cancel()
+            setting.guest.proceed()
+            continue
+        try:
+            if chance.random() < 0.3:
+                taken[taking.save("timer", "")] = content
+                setting.guest.proceed()
+                continue
+            taking.capture("timer", "")
+        except JournalWriteFailed:
+            failed += 1
+            setting.guest.proceed()
+            continue
+        setting.guest.proceed()
+        outcome = taking.wait()
+        if outcome.snapshot is None:
+            assert isinstance(outcome.error, JournalWriteFailed)
+            failed += 1
+        else:
+            taken[outcome.snapshot] = content
+    assert taken and failed, f"seed {seed}"
+    for snapshot, content in taken.items():
+        assert setting.saved(snapshot) == content, f"seed {seed}, snapshot {snapshot}"
+
+
+def test_a_guest_that_ends_meanwhile(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was being prepared is taken back, and the next snapshot has its pages."""
+    monkeypatch.setattr(saver, "FEW_PAGES", 0)
+    setting = make(1 << 20)
+    size = setting.path.stat().st_size
+    setting.saver.prepare("timer", "")
+    setting.ready()
+    setting.saver.cancel()
+    assert setting.path.stat().st_size == size
+    setting.stop()
+    content = setting.contents()
+    assert setting.saved(setting.saver.save("timer", "")) == content
+
+
+@pytest.mark.skipif(not dirty.supported(), reason=dirty.missing())
+def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first snapshot of a large memory stops the guest for the rest only, and has each page
+    once."""
+    monkeypatch.setattr(saver, "FEW_PAGES", 64)
+    setting = make(1 << 24)
+    setting.stop()
+    for memory in setting.guest.memories:
+        memory.write(0, os.urandom(memory.size))
+    setting.guest.proceed()
+    setting.saver.prepare("timer", "")
+    assert setting.ready()
+    before = setting.path.stat().st_size
+    assert before > 16 * 65536
+    setting.stop()
+    content = setting.contents()
+    setting.saver.capture("timer", "")
+    setting.guest.proceed()
+    snapshot = setting.saver.wait().snapshot
+    assert snapshot is not None
+    pages = sum(map(len, content)) // PAGE_SIZE
+    assert setting.journal.snapshots[-1].pages <= pages
+    assert setting.saved(snapshot) == content
+
+
+def test_abandoned(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not wait for a commit gets the journal as it was before."""
+    setting = make(1 << 20)
+    setting.stop()
+    first = setting.saver.save("timer", "")
+    size = setting.path.stat().st_size
+    setting.guest.proceed()
+    setting.stop()
+    content = setting.contents()
+    setting.saver.capture("timer", "")
+    abandoned = setting.saver.close(abandon=True)
+    assert abandoned
+    with Journal.open(setting.path, verify=True) as journal:
+        ids = [info.id for info in journal.snapshots]
+    if ids == [first]:
+        assert setting.path.stat().st_size == size
+    else:  # it was quicker
+        assert setting.saved(ids[-1]) == content
+    setting.saver.phase = Phase.IDLE
