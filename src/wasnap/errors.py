@@ -113,6 +113,12 @@ class Unsaveable(WasnapError):
     """The process holds, right now, a value that cannot be saved; the message names it."""
 
 
+class CannotListen(WasnapError):
+    """An address that the guest is to listen on cannot be had: taken, not ours, not allowed."""
+
+    exit_code = 71
+
+
 class CannotResume(WasnapError):
     """What the snapshot needs around it (files, directories, rights) is not there."""
 

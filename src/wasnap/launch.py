@@ -7,8 +7,8 @@ Three ways to begin, told apart by what the user gave and what the journal holds
   line that a supervisor needs);
 - no module: the one in the journal, resumed.
 
-Rights come from whoever resumes. The directories recorded in a journal are used again only if the
-journal belongs to that user and nobody else may write to it; others must be given again. A journal
+Rights come from whoever resumes. The directories and addresses recorded in a journal are used again only if
+the journal belongs to that user and nobody else may write to it; others must be given again. A journal
 that is replaced stays as it was until its successor is complete.
 """
 
@@ -26,9 +26,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
-from wasnap.host import HostConfig, Mapping
+from wasnap.host import Address, HostConfig, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import Directory, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
@@ -83,9 +85,13 @@ class Launch:
             raise program
         return program
 
-    def open_journal(self) -> Journal | None:
-        """The journal to write to. Makes the new one: call it when the process is sure to begin."""
+    def open_journal(self, listening: tuple[str, ...] = ()) -> Journal | None:
+        """The journal to write to. Makes the new one: call it when the process is sure to begin.
+
+        ``listening``: the addresses the guest has, to be used again when it is resumed.
+        """
         if self.create is not None and self.journal is None:
+            self.start.listen = list(listening)
             self.journal = Journal.create(self.create, self.module, self.start, overwrite=True)
         return self.journal
 
@@ -143,7 +149,7 @@ def begin(
         if opened.empty:
             opened.close()
             return launch
-        return _resumed(opened, at, data, config)
+        return _resumed(opened, at, data, _at_recorded_ports(opened, config))
     except BaseException:
         opened.close()
         raise
@@ -177,19 +183,31 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
 
 
 def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
-    """The configuration with the recorded directories that were not given again."""
+    """The configuration with the recorded directories and addresses that were not given again."""
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
-    if recorded and not _is_ours(journal):
-        wanted = " ".join(f"--dir HOST::{d.guest}" for d in recorded)
+    addresses = journal.start.listen[len(config.listen) :]
+    if (recorded or addresses) and not _is_ours(journal):
+        wanted = [f"--dir HOST::{d.guest}" for d in recorded]
+        wanted += [f"--listen {each}" for each in journal.start.listen] if addresses else []
         raise CannotResume(
-            f"the directories recorded in {journal.path} are not used: "
+            f"the directories and addresses recorded in {journal.path} are not used: "
             "others own it or may write to it",
-            f"give them again ({wanted}), or chmod go-w your own copy of the journal",
+            f"give them again ({' '.join(wanted)}), or chmod go-w your own copy of the journal",
         )
+    config = _at_recorded_ports(journal, config)
     dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
-    return replace(config, dirs=tuple(dirs.values()))
+    return replace(config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses))
+
+
+def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:
+    """Port 0 was any port the first time; now it is the one that it had then."""
+    listen = [Address.parse(text) for text in config.listen]
+    for i, recorded in enumerate(journal.start.listen[: len(listen)]):
+        if listen[i].port == 0:
+            listen[i] = msgspec.structs.replace(listen[i], port=Address.parse(recorded).port)
+    return replace(config, listen=tuple(map(str, listen)))
 
 
 def _is_ours(journal: Journal) -> bool:

@@ -72,6 +72,19 @@ def test_modules(wasnap: Command, command: str, data: bytes, code: int, says: st
     assert {path.name for path in wasnap.directory.iterdir()} == {"m.wasm"}
 
 
+def test_an_address_that_is_taken(wasnap: Command) -> None:
+    """Nothing is run, and no journal made."""
+    import socket
+
+    name = wasnap.write("m.wasm", MODULE)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        args = ["run", "--journal", "j", "--listen", address, name]
+        refused(wasnap, *args, code=71, says=f"cannot listen on {address}")
+    refused(wasnap, "run", "--listen", "80", name, code=64, says="80 is no address")
+    assert {path.name for path in wasnap.directory.iterdir()} == {"m.wasm"}
+
+
 def test_an_unknown_import(wasnap: Command) -> None:
     """It is named."""
     module = wat.wasm('(func (export "_start"))', imports='(import "env" "magic" (func))')

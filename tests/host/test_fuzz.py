@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from wasnap.host import FakeClock, Host, HostConfig, Mapping, SeededRandom, signals
 from wasnap.host.protocol import Exit, Stop, Suspended
 
-from .fakes import DATA, IOVS, MEMORY_SIZE, OUT, PATH, PREVIEW1, UNSTABLE, Guest
+from .fakes import DATA, IOVS, MEMORY_SIZE, OUT, PATH, PREVIEW1, SENTINEL, UNSTABLE, Guest
 from .test_abi import SIGNATURES
+
+EXAMPLES = int(os.environ.get("WASNAP_EXAMPLES", "30"))
+"""For each function of each module; more of them for campaigns."""
 
 edges = [0, 1, 2, 3, 4, 5, 6, 7, 8, 24, 48, PATH, IOVS, OUT, DATA, MEMORY_SIZE - 8, MEMORY_SIZE - 1]
 edges += [MEMORY_SIZE, MEMORY_SIZE + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -25,7 +28,9 @@ i64 = (
     | st.sampled_from([1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
     | st.integers(0, 2**64 - 1)
 )
-descriptors: st.SearchStrategy[int] = st.integers(0, 7)
+descriptors: st.SearchStrategy[int] = st.integers(0, 10)
+GUARD = 1 << 16
+"""Bytes behind the guest's memory that nobody may touch."""
 paths = st.sampled_from(
     [b"f", b"d", b"d/f", b"..", b".", b"link", b"x/", b"d/../f", b"/", b"\0", b""]
 )
@@ -39,10 +44,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guest, Pat
     (base / "secret").write_text("secret")
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
+    (base / "lower").mkdir()
     config = HostConfig(
         args=("a", "b"),
         env={"K": "V"},
-        dirs=(Mapping(str(inside), "/dir"),),
+        dirs=(
+            Mapping(str(inside), "/dir"),
+            Mapping("", "/tmp", kind="tmp"),
+            Mapping(str(base / "lower"), "/overlay", kind="overlay"),
+        ),
         stdin=read_end,
         stdout=write_end,
         stderr=None,
@@ -50,7 +60,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guest, Pat
     host = Host(config, clock=FakeClock(), random=SeededRandom(b""))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "pause", lambda: None)  # SIGSTOP would stop these tests
-        yield Guest(host), base
+        guest = Guest(host)
+    guest.memory.bytes += bytes([SENTINEL]) * GUARD
+    yield guest, base
     host.close()
     os.close(read_end)
     os.close(write_end)
@@ -59,20 +71,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guest, Pat
 def reset(guest: Guest) -> None:
     """The same few descriptors are open, whatever was closed or renumbered before."""
     guest.host.open_first()
-    guest("path_create_directory", 3, *guest.path("d"))
-    guest.open("f", oflags=1 | 8)
-    guest.open("d/f", oflags=1, fdflags=1)
-    guest.open("d", rights=2)
+    for fd in (3, 4, 5):  # one of each kind
+        guest("path_create_directory", fd, *guest.path("d"))
+        guest.try_open("f", fd=fd, oflags=1 | 8)
+        guest.try_open("d/f", fd=fd, oflags=1, fdflags=1)
+        guest.try_open("d", fd=fd, rights=2)
 
 
 @pytest.mark.parametrize("module", [PREVIEW1, UNSTABLE])
 @pytest.mark.parametrize("name", SIGNATURES)
 @settings(
-    max_examples=60,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     database=None,
-    derandomize=True,
+    derandomize="WASNAP_EXAMPLES" not in os.environ,
 )
 @given(data=st.data())
 def test_wild_arguments(
@@ -105,6 +118,7 @@ def test_wild_arguments(
         guest.call.stop = False
     assert isinstance(result, int)
     assert 0 <= result <= 76
-    assert len(memory.bytes) == MEMORY_SIZE
+    assert memory.bytes[MEMORY_SIZE:] == bytes([SENTINEL]) * GUARD
     assert (base / "secret").read_text() == "secret"
-    assert sorted(os.listdir(base)) == ["dir", "secret"]
+    assert sorted(os.listdir(base)) == ["dir", "lower", "secret"]
+    assert os.listdir(base / "lower") == []

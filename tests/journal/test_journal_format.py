@@ -49,6 +49,7 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
         args=["a", "b"],
         env={"K": "V"},
         dirs=[records.Directory(guest="/", host=".", readonly=True)],
+        listen=["h:1"],
     ),
     "BEGIN": records.BeginRecord(
         id=2, parent=1, base=1, base_commit=640, time_ns=1000, trigger="timer", depth=1

@@ -28,7 +28,7 @@ class Run:
         self._directory = directory
         self._open: list[int] = []
 
-    def process(self, module: bytes | None, args: Any = (), **options: Any) -> Process:
+    def process(self, module: bytes | Path | None, args: Any = (), **options: Any) -> Process:
         """A ``Process`` whose output ``output`` tells; no snapshots but those asked for."""
         stdout = self._descriptor(self._directory / "stdout", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         null = self._descriptor(Path(os.devnull), os.O_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class InThread:
         self.process = process
         self.code: int | None = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -42,6 +43,13 @@ class InThread:
             self.code = self.process.run()
         except BaseException as error:
             self.error = error
+
+    def alive(self) -> None:
+        """Raises what ended it, if it has ended, or soon does."""
+        self._thread.join(0.01)
+        if not self._thread.is_alive():
+            self.join()
+            raise AssertionError("the process ended")
 
     def join(self) -> int | None:
         self._thread.join(60)
@@ -51,10 +59,12 @@ class InThread:
         return self.code
 
 
-def until_ready(fd: int) -> None:
-    """Wait until the guest has printed ``ready``."""
+def until_ready(fd: int, running: InThread | None = None) -> None:
+    """Wait until the guest has printed ``ready``; raise what ended it before."""
     line = b""
     while not line.endswith(b"ready\n"):
+        while running is not None and not select.select([fd], [], [], 0.1)[0]:
+            running.alive()
         byte = os.read(fd, 1)
         assert byte, "the guest ended before it was ready"
         line += byte

@@ -62,6 +62,7 @@ def wasnap() -> None:
        66  no such file, snapshot or process
        69  the module needs what wasnap cannot run or save
        70  a value that cannot be saved, a process that ended, an error of ours
+       71  an address to listen on that is taken
        74  the journal could not be written
        75  another process is writing to the journal
        76  not a journal, a damaged one, or one of another module

@@ -27,6 +27,17 @@ def directories(command: F) -> F:
     )(command)
 
 
+def addresses(command: F) -> F:
+    """``--listen``."""
+    return click.option(
+        "--listen",
+        multiple=True,
+        metavar="HOST:PORT[,nonblock]",
+        help="Give the guest a socket that listens there, as descriptor 3 (4, 5 ...); "
+        "LISTEN_FDS tells it how many. Port 0: any. Programs in Go need ,nonblock.",
+    )(command)
+
+
 def snapshots(command: F) -> F:
     """When snapshots are taken."""
     options = (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @options.snapshots
 @options.directories
 @options.files
+@options.addresses
 @options.messages
 @click.argument("journal")
 def resume(
@@ -29,6 +30,7 @@ def resume(
     grace: float | None,
     dirs: tuple[str, ...],
     files: Files | None,
+    listen: tuple[str, ...],
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -39,8 +41,9 @@ def resume(
       wasnap resume job.journal --at 3 --label other        a branch; later: --at other
       wasnap resume --dir elsewhere::/data job.journal
 
-    New snapshots go to the same journal. Its directories are used again if the journal is your own
-    file and nobody else may write to it; --dir replaces them one by one.
+    New snapshots go to the same journal. Its directories and addresses are used again if the journal
+    is your own file and nobody else may write to it; --dir replaces them one by one, and the n-th
+    --listen the n-th address.
     """
     from wasnap.process import resume as resumed
 
@@ -51,6 +54,7 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
         files=files,
         grace=grace,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @options.snapshots
 @options.directories
 @options.files
+@options.addresses
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
     "--unknown-imports",
@@ -39,6 +40,7 @@ def run(
     grace: float | None,
     dirs: tuple[str, ...],
     files: Files | None,
+    listen: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
     module: str,
@@ -50,6 +52,7 @@ def run(
       wasnap run hello.wasm
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
+      wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
 
@@ -58,7 +61,7 @@ def run(
     a second Ctrl-C ends at once.
 
     The guest sees nothing but what it is given: no directory without --dir, no variable without
-    --env.
+    --env, no network without --listen.
     """
     from wasnap.process import Process
 
@@ -72,6 +75,7 @@ def run(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
         files=files,
         grace=grace,

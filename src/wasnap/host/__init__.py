@@ -13,6 +13,7 @@ Map of the room::
     rewind.py       what a resume does about files: checked, undone, refused
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
@@ -25,10 +26,12 @@ from .clock import Clock, FakeClock, SystemClock
 from .config import Files, HostConfig, Mapping, UnknownImports
 from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
+from .socket import Address
 from .tree.arena import Arena, SavedRun
 from .world import Host, HostState
 
 __all__ = [
+    "Address",
     "Arena",
     "Clock",
     "FakeClock",

@@ -1,4 +1,4 @@
-"""What the user grants a guest: arguments, environment, directories, the standard streams.
+"""What the user grants a guest: arguments, environment, directories, addresses, the standard streams.
 
 Rights come from here and from nowhere else: a snapshot names guest paths only, and a resumed
 process gets at the directories that the resuming user mapped (see ``world.Host.restore``).
@@ -69,6 +69,7 @@ class HostConfig:
     system's names are (surrogate escapes carry bytes that are not UTF-8).
     ``stdin``, ``stdout``, ``stderr``: descriptors of this process; they are used as they are and
     never closed; None: the guest starts without it.
+    ``listen``: addresses, ``HOST:PORT`` each, that the guest finds sockets listening on.
     """
 
     args: tuple[str, ...] = ()
@@ -77,4 +78,5 @@ class HostConfig:
     stdin: int | None = 0
     stdout: int | None = 1
     stderr: int | None = 2
+    listen: tuple[str, ...] = ()
     unknown_imports: UnknownImports = "refuse"

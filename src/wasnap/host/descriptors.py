@@ -91,6 +91,8 @@ class Scene:
     """By guest path."""
     standard: dict[str, int]
     """stdin, stdout, stderr -> the descriptor of this process."""
+    listening: Sequence[int] = ()
+    """Descriptors of this process that listen: what the guest is given."""
     unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = field(default_factory=dict)

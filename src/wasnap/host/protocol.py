@@ -46,7 +46,7 @@ LISTEN = "listen"
 OUTSIDE = "nondeterministic"
 IDLE = "idle"
 EXPLICIT = "explicit"
-"""What a guest can be about to do: read its standard input, start to listen on a socket, make a
+"""What a guest can be about to do: read its standard input, wait for a connection, make a
 call whose answer comes from outside, go on waiting, ask for a snapshot. They are called as the
 triggers are that wait for them; so are signals that the guest sends itself (``sigterm``)."""
 

@@ -85,8 +85,8 @@ def head(views: Views, n: int) -> list[memoryview]:
     return first
 
 
-class _Stream(Descriptor):
-    """What the standard streams and devices have in common."""
+class ByteStream(Descriptor):
+    """What standard streams, devices and connections have in common."""
 
     __slots__ = ("_writer", "has_peer", "mode", "waits", "written")
 
@@ -98,7 +98,7 @@ class _Stream(Descriptor):
         self.has_peer: bool = stat.S_ISFIFO(self.mode) or stat.S_ISSOCK(self.mode)
         self.waits: bool = self.has_peer or os.isatty(fileno)
         self.written = 0  # bytes, by the guest, ever; also before a resume
-        self._writer: int | None = None
+        self._writer: int | None = None  # does not block, and is ours alone
         if stat.S_ISFIFO(self.mode) and rights & r.FD_WRITE:
             self._writer = _open_again(fileno)
 
@@ -198,7 +198,7 @@ class _Stream(Descriptor):
             self._writer = None
 
 
-class Stream(_Stream):
+class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
     __slots__ = ("_received", "name", "reading")
@@ -287,7 +287,7 @@ class Stream(_Stream):
                 self._received = (state.offset, status.st_size)
 
 
-class Device(_Stream):
+class Device(ByteStream):
     """A pipe, terminal or other device in a mapping; opened non-blocking, for us alone."""
 
     __slots__ = ("path", "readable", "root", "writable")

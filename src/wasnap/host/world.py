@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import CannotResume, MissingFile, UsageError
+from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from .clock import Clock, ClockState, SystemClock
 from .config import Files, HostConfig, Mapping
@@ -30,6 +30,7 @@ from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .rewind import HINT, Rewind, listed
 from .root import HostRoot
+from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
@@ -43,7 +44,14 @@ _DESCRIPTORS_MAX = 65_536
 _STANDARD = ("stdin", "stdout", "stderr")
 
 DescriptorState = (
-    FileState | DirectoryState | StreamState | DeviceState | TreeFileState | TreeDirectoryState
+    FileState
+    | DirectoryState
+    | StreamState
+    | DeviceState
+    | TreeFileState
+    | TreeDirectoryState
+    | ListenerState
+    | ConnectionState
 )
 
 _KINDS: dict[type, type] = {
@@ -51,6 +59,8 @@ _KINDS: dict[type, type] = {
     DirectoryState: HostDirectory,
     StreamState: Stream,
     DeviceState: Device,
+    ListenerState: Listener,
+    ConnectionState: Connection,
     TreeFileState: TreeFile,
     TreeDirectoryState: TreeDirectory,
 }
@@ -103,7 +113,7 @@ class Host:
     def __init__(
         self, config: HostConfig, clock: Clock | None = None, random: Random | None = None
     ) -> None:
-        """Opens the mapped directories. Raises MissingFile."""
+        """Opens the mapped directories and the addresses. Raises MissingFile, CannotListen."""
         self.args = [os.fsencode(argument) for argument in config.args]
         self.env = [os.fsencode(f"{name}={value}") for name, value in config.env.items()]
         self.clock: Clock = clock or SystemClock()
@@ -120,9 +130,14 @@ class Host:
         }
         self._streams: dict[str, Stream] = {}
         self._roots: dict[str, Root] = {}
+        self._addresses = [Address.parse(text) for text in config.listen]
+        self.listening: tuple[str, ...] = ()
+        """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
+        if self._addresses and "LISTEN_FDS" not in config.env:
+            self.env.append(b"LISTEN_FDS=%d" % len(self._addresses))
         for mapping in config.dirs:
             if mapping.guest in self._roots:
                 self.close()
@@ -137,7 +152,11 @@ class Host:
                     f"cannot map {mapping.host} as {mapping.guest}: {error.strerror}",
                     "it must be a directory that may be read",
                 ) from None
-        self.open_first()
+        try:
+            self.open_first()
+        except CannotListen:
+            self.close()
+            raise
 
     def _open(self, mapping: Mapping) -> Root:
         if mapping.kind == "dir":
@@ -148,14 +167,31 @@ class Host:
         return {guest: root for guest, root in self._roots.items() if isinstance(root, TreeRoot)}
 
     def open_first(self) -> None:
-        """The descriptors of a fresh start: 0 to 2 are the standard streams, then the mappings."""
+        """The descriptors of a fresh start: 0 to 2 are the standard streams, then come the sockets
+        to accept on, then the mappings.
+        """
         first: dict[int, Descriptor] = {}
         for number, name in enumerate(_STANDARD):
             if name in self._standard:
                 first[number] = self._streams[name] = Stream(name, self._standard[name])
-        for number, root in enumerate(self._roots.values(), start=len(_STANDARD)):
-            first[number] = root.preopen()
+        listeners = self._listen()
+        self.listening = tuple(str(listener.address) for listener in listeners)
+        preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
+        first.update(enumerate(preopens, start=len(_STANDARD)))
         self.descriptors.replace_all(first)
+
+    def _listen(self) -> list[Listener]:
+        """All or none. Raises CannotListen."""
+        self.descriptors.close_all()  # the addresses may be in use by ourselves
+        listeners: list[Listener] = []
+        try:
+            for address in self._addresses:
+                listeners.append(Listener.open(address, len(listeners)))
+        except CannotListen:
+            for listener in listeners:
+                listener.close()
+            raise
+        return listeners
 
     # -- the history of files ---------------------------------------------------------------
 
@@ -235,7 +271,8 @@ class Host:
         about changes, see ``Files``. Everything is checked first, and nothing touched before.
         Raises CannotResume with all that is missing or different.
         """
-        scene = Scene(self._roots, self._standard)
+        given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
+        scene = Scene(self._roots, self._standard, given)
         arena = arena or Arena()
         noted = self._noted()
         hosts = [root for root in self._roots.values() if isinstance(root, HostRoot)]

@@ -41,6 +41,7 @@ class StartRecord(Record, kw_only=True):
     args: list[str] = []
     env: dict[str, str] = {}
     dirs: list[Directory] = []
+    listen: list[str] = []
     counted: bool = False
     options: dict[str, Any] = {}
     ids_used: int = 0

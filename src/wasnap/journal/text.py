@@ -31,6 +31,8 @@ def lines(view: Mapping[str, Any]) -> Iterator[str]:
         for directory in start["dirs"]:
             names = f"{_quoted(directory['guest'])} = {_quoted(directory['host'])}"
             yield f"  dir      {names}{'  read-only' if directory['readonly'] else ''}"
+        for address in start["listen"]:
+            yield f"  listen   {_quoted(address)}"
         yield f"  made by  {printable(view['made_by'])}, {time_text(view['created_ns'])}"
     snapshots = view["snapshots"]
     yield f"  {len(snapshots)} snapshots" if len(snapshots) != 1 else "  1 snapshot"

@@ -28,7 +28,16 @@ from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
-from wasnap.host import Clock, Files, Host, HostConfig, Random, UnknownImports, directory_of
+from wasnap.host import (
+    Address,
+    Clock,
+    Files,
+    Host,
+    HostConfig,
+    Random,
+    UnknownImports,
+    directory_of,
+)
 from wasnap.host.signals import pause
 from wasnap.journal import check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
@@ -50,6 +59,7 @@ class Process:
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
     ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
@@ -81,6 +91,7 @@ class Process:
         snapshot_on: Iterable[str] | None = None,
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
+        listen: Sequence[str] = (),
         label: str = "",
         grace: float | None = None,
         stdin: int | None = 0,
@@ -115,6 +126,7 @@ class Process:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            listen=tuple(str(Address.parse(address)) for address in listen),
             unknown_imports=unknown_imports,
         )
         self._journal_path = None if journal is None else Path(journal)
@@ -129,6 +141,9 @@ class Process:
         self._countdown = 0
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
+
+        self.listening: tuple[str, ...] = ()
+        """The addresses the guest accepts on, with their true ports; once it runs."""
 
         self._desk = Desk(self._nudge)
         self._stop_code: int | None = None
@@ -221,7 +236,10 @@ class Process:
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        journal = launch.open_journal()
+        self.listening = world.host.listening
+        for address in self.listening:
+            log.info("listening on %s", address)
+        journal = launch.open_journal(self.listening)
         resumed = launch.snapshot
         if journal is not None:
             parent = None if resumed is None else resumed.info.id
@@ -399,6 +417,7 @@ def resume(
     snapshot_on: Iterable[str] | None = None,
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
+    listen: Sequence[str] = (),
     label: str = "",
     grace: float | None = None,
     stdin: int | None = 0,
@@ -422,6 +441,7 @@ def resume(
         snapshot_on=snapshot_on,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        listen=listen,
         label=label,
         grace=grace,
         stdin=stdin,

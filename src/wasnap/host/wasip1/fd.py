@@ -18,6 +18,7 @@ from ..beneath import os_error
 from ..descriptors import NotCapable
 from ..mapped import Directory
 from ..protocol import Call
+from ..socket import Listener
 from ..world import Host
 from . import layout, spec
 from .abi import I32, I64
@@ -179,8 +180,12 @@ class Fd:
     def fd_prestat_get(self, call: Call, fd: I32, buf: I32) -> None:
         """Which kind of preopen, and the length of its name: ``layout.prestat`` (8 bytes) at buf.
 
-        BADF also for what is not a preopen: that is how a guest's libc finds the end of them.
+        BADF also for what is not a preopen: that is how a guest's libc finds the end of them. So a
+        socket to accept on, which comes before the directories, is a preopen of a type it skips.
         """
+        if isinstance(self._descriptors.get(fd), Listener):
+            call.memory.write(buf, layout.prestat(0, spec.PREOPENTYPE_OTHER))
+            return
         call.memory.write(buf, layout.prestat(len(self._preopen(fd, errno.EBADF))))
 
     def fd_prestat_dir_name(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:

@@ -108,15 +108,15 @@ def dirent(following: int, inode: int, name: bytes, mode: int) -> bytes:
     return _DIRENT.pack(following, inode & _MASK64, len(name), filetype(mode)) + name
 
 
-def prestat(name_length: int) -> bytes:
-    """``prestat`` of a directory.
+def prestat(name_length: int, tag: int = spec.PREOPENTYPE_DIR) -> bytes:
+    """``prestat``; the length is that of a directory's name.
 
     ::
 
-        0         1  4             8
-        | tag = 0 |  | name length |
+        0     1  4             8
+        | tag |  | name length |
     """
-    return _PRESTAT.pack(spec.PREOPENTYPE_DIR, name_length)
+    return _PRESTAT.pack(tag, name_length)
 
 
 def event(userdata: int, error: int, kind: int, nbytes: int = 0, flags: int = 0) -> bytes:

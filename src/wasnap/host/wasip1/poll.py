@@ -8,9 +8,11 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 
 from __future__ import annotations
 
+import contextlib
+
 from .. import rights as r
 from ..descriptors import Descriptor, NotCapable
-from ..protocol import OUTSIDE, STDIN, Call, Stop, Suspended
+from ..protocol import OUTSIDE, Call, Stop, Suspended
 from ..world import Host
 from . import errno, layout, spec
 from .abi import I32
@@ -53,15 +55,13 @@ class Poll:
 
     def _occasions(self, wanted: list[Subscription]) -> tuple[str, ...]:
         """Waiting for input is reading it, as far as triggers are concerned."""
+        occasions: dict[str, None] = {}
         for s in wanted:
             if s.kind == spec.EVENTTYPE_FD_READ:
-                try:
-                    descriptor = self._descriptor(s)
-                except (OSError, NotCapable):
-                    continue
-                if STDIN in descriptor.reading:
-                    return STDIN, OUTSIDE
-        return (OUTSIDE,)
+                with contextlib.suppress(OSError, NotCapable):
+                    occasions.update(dict.fromkeys(self._descriptor(s).reading))
+        occasions.pop(OUTSIDE, None)
+        return *occasions, OUTSIDE
 
     def _wait(self, call: Call, wanted: list[Subscription]) -> list[bytes]:
         clock = self._host.clock

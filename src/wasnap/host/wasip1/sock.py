@@ -1,7 +1,7 @@
-"""sock_*: sockets among the descriptors.
+"""sock_*: sockets among the descriptors (``host/socket.py``), and standard streams that are sockets.
 
-None can be there unless this process got one as a standard stream: preview1 cannot make one.
-Every function fails with BADF if fd is not open, and NOTSOCK if it is not a socket.
+Every function fails with BADF if fd is not open, and NOTSOCK if it is not a socket. On a connection
+that was open when the snapshot was taken, receiving and sending give CONNRESET after a resume.
 
 Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md#NAME
 """
@@ -9,16 +9,14 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import Descriptor
 from ..protocol import Call
+from ..socket import Listener, peek, receive, shutdown
 from ..world import Host
 from . import layout
 from .abi import I32
@@ -26,7 +24,6 @@ from .errno import invalid
 
 _RIFLAGS_RECV_PEEK = 1 << 0
 _RIFLAGS_RECV_WAITALL = 1 << 1
-_ROFLAGS_RECV_DATA_TRUNCATED = 1 << 0
 _SDFLAGS = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
 
 
@@ -43,10 +40,19 @@ class Sock:
         return self._descriptors.get(fd, right)
 
     def sock_accept(self, call: Call, fd: I32, flags: I32, result: I32) -> None:
-        """Accept a connection; u32 descriptor at result. Like accept. NOTSUP for what is a socket:
-        listening sockets are not among the descriptors yet."""
-        self._socket(fd, 0)
-        raise os_error(errno.EOPNOTSUPP)
+        """Accept a connection; u32 descriptor at result. Like accept. flags: fdflags of the new
+        one: NONBLOCK or 0. AGAIN: there is none, and fd is NONBLOCK. INVAL: fd does not listen,
+        or other flags.
+        """
+        listener = self._socket(fd, 0)
+        if not isinstance(listener, Listener):
+            raise invalid("socket")
+        if flags & ~r.NONBLOCK:
+            raise invalid("fdflags")
+        self._descriptors.get(fd, r.SOCK_ACCEPT)
+        call.memory.u32(result)
+        connection = listener.accept(call, flags)
+        call.memory.set_u32(result, self._descriptors.add(connection))
 
     def sock_recv(
         self,
@@ -58,30 +64,32 @@ class Sock:
         ro_datalen: I32,
         ro_flags: I32,
     ) -> None:
-        """Receive into buffers. Like recv. u32 bytes at ro_datalen, u16 flags at ro_flags.
+        """Receive into buffers. Like recv. u32 bytes at ro_datalen, u16 flags (none) at ro_flags.
 
-        ri_data: ri_data_len ``iovec``. ri_flags: bit 0 PEEK, bit 1 WAITALL. INVAL: other flags.
+        ri_data: ri_data_len ``iovec``. ri_flags: bit 0 PEEK, bit 1 WAITALL. INVAL: other
+        flags. AGAIN: nothing there, and fd is NONBLOCK. NOTCONN: fd listens.
         """
         descriptor = self._socket(fd, r.FD_READ)
         if ri_flags & ~(_RIFLAGS_RECV_PEEK | _RIFLAGS_RECV_WAITALL):
             raise invalid("riflags")
         memory = call.memory
+        memory.u16(ro_flags)
         views = layout.iovecs(memory, ri_data, ri_data_len)
         if ri_flags & _RIFLAGS_RECV_PEEK:
-            call.wait([descriptor.fileno], [], None)
-            with _borrowed(descriptor.fileno) as sock:
-                n, _, message, _ = sock.recvmsg_into(views, 0, socket.MSG_PEEK)
+            n = peek(call, descriptor, views)
+        elif ri_flags & _RIFLAGS_RECV_WAITALL:
+            n = receive(call, descriptor, views)
         else:
-            n, message = descriptor.read(call, views), 0
+            n = descriptor.read(call, views)
         memory.set_u32(ro_datalen, n)
-        memory.set_u16(ro_flags, _ROFLAGS_RECV_DATA_TRUNCATED if message & socket.MSG_TRUNC else 0)
+        memory.set_u16(ro_flags, 0)
 
     def sock_send(
         self, call: Call, fd: I32, si_data: I32, si_data_len: I32, si_flags: I32, so_datalen: I32
     ) -> None:
         """Send buffers. Like send. si_data: si_data_len ``ciovec``. u32 bytes at so_datalen.
 
-        INVAL: si_flags is not 0.
+        INVAL: si_flags is not 0. AGAIN: no room, and fd is NONBLOCK. PIPE: the peer is gone.
         """
         descriptor = self._socket(fd, r.FD_WRITE)
         if si_flags:
@@ -94,14 +102,4 @@ class Sock:
         descriptor = self._socket(fd, 0)
         if how not in _SDFLAGS:
             raise invalid("sdflags")
-        with _borrowed(descriptor.fileno) as sock:
-            sock.shutdown(_SDFLAGS[how])
-
-
-@contextmanager
-def _borrowed(fileno: int) -> Iterator[socket.socket]:
-    sock = socket.socket(fileno=os.dup(fileno))
-    try:
-        yield sock
-    finally:
-        sock.close()
+        shutdown(descriptor, _SDFLAGS[how])

@@ -82,3 +82,5 @@ EVENTRWFLAGS_FD_READWRITE_HANGUP: Final = 1 << 0
 SUBCLOCKFLAGS_SUBSCRIPTION_CLOCK_ABSTIME: Final = 1 << 0
 
 PREOPENTYPE_DIR: Final = 0
+PREOPENTYPE_OTHER: Final = 1
+"""Not in the specification, which knows directories only."""
