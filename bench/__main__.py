@@ -5,6 +5,7 @@ instrument   time to instrument over time to compile; the second start
 hostcall     a host call through our edge, beside wasmtime.Func
 wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
+threads      two threads over one; starting them; stopping them
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency")
+NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads")
 
 
 def main(names: list[str]) -> int:

@@ -22,6 +22,7 @@ from wasnap.engine import config, native, values
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
+from wasnap.engine.linear import linear
 from wasnap.engine.memory import GuestMemory
 from wasnap.host import Host, HostConfig
 from wasnap.host import Mapping as Mapped
@@ -95,8 +96,8 @@ def _run(program: Runnable, host: Host) -> float:
         externs.append(edge.function(entry, function or _nothing(entry, wanted), wanted))
     instance = native.instantiate(context, program.module, externs)
     never = SimpleNamespace(stop=False, depth=0, stopping=lambda: False)
-    memory = GuestMemory(context, native.export(context, instance, "memory"))
-    call.attach(memory, cast(Control, never))
+    memory = GuestMemory(linear(context, native.export(context, instance, "memory")))
+    call.attach((memory,), cast(Control, never))
     start = native.export(context, instance, "_start")
     assert start is not None
     code = ffi.wasmtime_func_t.from_buffer_copy(start.of.func)

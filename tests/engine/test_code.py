@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wasnap.engine import Program, validate
+from wasnap.engine import validate
 from wasnap.errors import InvalidModule, UnsupportedModule
 
-from .guests import NO_CACHE, wasm
+from .guests import wasm
 
 
 def test_not_wasm() -> None:
@@ -55,9 +55,3 @@ def test_legacy_exceptions() -> None:
 def test_a_feature_that_is_off_is_named() -> None:
     with pytest.raises(UnsupportedModule, match="gc"):
         validate(wasm("(module (type (struct (field i32))))"))
-
-
-@pytest.mark.parametrize("text", ["(memory 1 2 shared)", '(import "m" "m" (memory 1 2 shared))'])
-def test_shared_memory(text: str) -> None:
-    with pytest.raises(UnsupportedModule, match="threads are not supported yet"):
-        Program.load(wasm(f"(module {text})"), cache=NO_CACHE)

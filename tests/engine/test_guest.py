@@ -160,7 +160,7 @@ def test_start_function_is_not_run_again_after_a_restore() -> None:
         guest.start("run")
         assert guest.wait(20) == Stopped()
         snapshot = Snapshot(guest)
-        assert snapshot.state.entry == 0
+        assert snapshot.state.main.entry == 0
     with Guest(program, provided) as guest:
         snapshot.restore(guest)
         guest.proceed()

@@ -116,7 +116,7 @@ def test_after_the_end_everything_faults(guest: Guest, memory: GuestMemory) -> N
 def test_a_module_without_memory_has_an_empty_one() -> None:
     from wasnap.engine.memory import GuestMemory
 
-    memory = GuestMemory(None, None)
+    memory = GuestMemory(None)
     assert memory.size == 0
     with pytest.raises(Fault):
         memory.u8(0)

@@ -164,7 +164,7 @@ def test_through_a_table_that_is_saved(world: World) -> None:
     world.guest = Guest(world.program, world.functions)
     world.guest.start("stopped")
     assert world.guest.wait(20) == Stopped()
-    assert world.guest.capture().tables["wasnap.t0"][:3] == [0, 1, -1]
+    assert world.guest.capture().main.tables["wasnap.t0"][:3] == [0, 1, -1]
 
 
 @pytest.mark.parametrize("memory", ["", "(memory i64 1)"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from wasnap.engine import Cache, Finished, Guest, Program, Stopped
+from wasnap.engine import Cache, EngineState, Finished, Guest, Program, Stopped
 from wasnap.engine.code import compile_module
 from wasnap.errors import CannotResume
 from wasnap.host.protocol import Call, Suspended
@@ -177,17 +178,22 @@ def test_records_of_exceptions_are_skipped_and_damage_is_noticed(program: Progra
         assert guest.wait(20) == Stopped()
         state = guest.capture()
     exception = (0xFFFF0000).to_bytes(4, "little") + (12).to_bytes(4, "little") + bytes(4)
-    frame = state.stack[-16:]
+    main = state.main
+    frame = main.stack[-16:]
+
+    def changed(**fields: Any) -> EngineState:
+        return EngineState((), (msgspec.structs.replace(main, **fields),))
+
     for stack, sites_seen in (
-        (state.stack[:-16] + exception + frame, [1]),
-        (state.stack[:-16] + frame + exception + frame, [1, 1]),
+        (main.stack[:-16] + exception + frame, [1]),
+        (main.stack[:-16] + frame + exception + frame, [1, 1]),
     ):
         with Guest(program, provide) as guest:
-            guest.restore(msgspec.structs.replace(state, stack=stack, fp=16 + len(stack)), [])
+            guest.restore(changed(stack=stack, fp=16 + len(stack)), [])
             assert [f.site for f in guest.frames()] == sites_seen
     with Guest(program, provide) as guest:
-        guest.restore(msgspec.structs.replace(state, stack=state.stack[:-1], fp=state.fp - 1), [])
+        guest.restore(changed(stack=main.stack[:-1], fp=main.fp - 1), [])
         with pytest.raises(CannotResume, match="damaged"):
             guest.frames()
     with Guest(program, provide) as guest, pytest.raises(CannotResume, match="call stack"):
-        guest.restore(msgspec.structs.replace(state, fp=state.fp + 8), [])
+        guest.restore(changed(fp=main.fp + 8), [])

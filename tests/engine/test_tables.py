@@ -39,14 +39,14 @@ def test_a_changed_table_comes_back() -> None:
         snapshot = Snapshot(guest)
         guest.proceed()
         assert guest.wait(20) == Finished((5112,))
-    table = snapshot.state.tables["wasnap.t0"]
+    table = snapshot.state.main.tables["wasnap.t0"]
     assert len(table) == 5
     assert table[2] == -1
     assert len({table[0], table[1], table[3]}) == 3
     assert table[3] == table[4]
     with Guest(program, provided) as guest:
         snapshot.restore(guest)
-        assert guest.capture().tables == snapshot.state.tables
+        assert guest.capture().main.tables == snapshot.state.main.tables
         guest.proceed()
         assert guest.wait(20) == Finished((5112,))
 

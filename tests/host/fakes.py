@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +76,9 @@ class FakeMemory:
     def u64(self, ptr: int) -> int:
         return self._get(ptr, 8)
 
+    def atomic(self, ptr: int, width: int) -> int:
+        return self._get(ptr, width)
+
     def set_u8(self, ptr: int, value: int) -> None:
         self._set(ptr, 1, value)
 
@@ -92,12 +95,15 @@ class FakeMemory:
 class FakeCall:
     """``protocol.Call``. With ``stop`` set, a wait that would really wait raises Stop."""
 
-    def __init__(self, memory: FakeMemory) -> None:
+    def __init__(self, memory: FakeMemory, thread: int = 0) -> None:
+        self.thread = thread
         self.memory = memory
+        self.memories = (memory,)
         self.progress: Progress | None = None
         self.stop = False
         self.audience: Audience | None = None
         self.waits: list[tuple[list[int], list[int], int | None]] = []
+        self.spawned: list[tuple[int, tuple[int, ...]]] = []
 
     def about_to(self, *occasions: str) -> None:
         if self.audience is not None:
@@ -123,6 +129,24 @@ class FakeCall:
         ready = dict(poll.poll(0 if self.stop else timeout_ms))
         if not ready and self.stop and timeout_ns != 0:
             raise Stop
+        return self._ready(ready, reads, writes)
+
+    def park(self, done: Callable[[], bool], timeout_ns: int | None) -> bool:
+        """The time is over at once: nobody else runs here."""
+        self.waits.append(([], [], timeout_ns))
+        if not done() and self.stop:
+            raise Stop
+        return done()
+
+    def unpark(self) -> None:
+        """Nothing: it does not sleep."""
+
+    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+        self.spawned.append((thread, args))
+
+    def _ready(
+        self, ready: dict[int, int], reads: Sequence[int], writes: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
         bad = select.POLLERR | select.POLLHUP | select.POLLNVAL
         return (
             [fd for fd in reads if ready.get(fd, 0) & (select.POLLIN | bad)],

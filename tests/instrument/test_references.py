@@ -63,7 +63,7 @@ def test_slots_of_references_are_used_again() -> None:
         with Instance(module, {("h", "see"): lambda n: n}, fresh=fresh) as instance:
             assert instance.invoke("run", [60]) == 0
             assert instance.stops >= 60
-            assert len(instance._guest._machine._tables.capture()["wasnap.refs"]) <= 3
+            assert len(instance._guest._main.machine._tables.capture()["wasnap.refs"]) <= 3
 
 
 GUARDED = """

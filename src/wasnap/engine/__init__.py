@@ -5,6 +5,7 @@ native.py    its C API, where wasmtime-py has no class or a slow one
 values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
+linear.py    memories as the engine has them, shared and not
 memory.py    guest memory for the host
 runs.py      runs of pages
 image.py     the contents of a memory, and how they get into place
@@ -22,7 +23,9 @@ tables.py    tables as lists of function indices
 traps.py     traps in the user's words
 state.py     a stopped guest as plain data; events
 machine.py   store and instance: how entries run, stop and go on
-guest.py     the guest's thread and the supervisor's hold on it
+sharing.py   what threads share, and which modules can have any
+thread.py    a guest thread: a machine on an OS thread of its own
+guest.py     all threads of a guest, and the supervisor's hold on them
 """
 
 from wasnap.engine.cache import Cache
@@ -49,6 +52,7 @@ from wasnap.engine.state import (
     Finished,
     PendingCall,
     Stopped,
+    ThreadState,
     Trapped,
 )
 from wasnap.engine.tracking import Compared, Tracker, tracker
@@ -80,6 +84,7 @@ __all__ = [
     "Run",
     "Stopped",
     "TableDefinition",
+    "ThreadState",
     "Tracker",
     "Trapped",
     "Watched",

@@ -11,8 +11,10 @@ import ctypes
 import errno
 import os
 import select
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
@@ -61,20 +63,39 @@ class Wake:
         os.close(self._writer)
 
 
+class Company(Protocol):
+    """The guest's threads, as one of them sees them. ``host_lock``: for ``HostFunction.alone``."""
+
+    host_lock: threading.Lock
+
+    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.spawn``."""
+
+    def all_wait(self) -> bool:
+        """Whether no thread runs."""
+
+
 class GuestCall:
     """Implements ``host.protocol.Call``; one for the life of a guest thread.
 
     It exists before the instance does, which imports functions that use it; ``attach`` follows.
+    ``company``: None for a guest that has no other threads.
     """
 
+    memories: tuple[GuestMemory, ...]
     memory: GuestMemory
     control: Control
 
-    def __init__(self, wake: Wake) -> None:
+    def __init__(self, wake: Wake, thread: int = 0, company: Company | None = None) -> None:
+        self.thread = thread
         self.progress: Progress | None = None
         self.activity = 0
         """Grows whenever the guest runs, or something it waited for has come."""
+        self.waiting = False
+        self.lock: threading.Lock | None = None
+        """Held by the host function that runs; given back while it waits."""
         self._wake = wake
+        self._company = company
         self._audience: Audience | None = None
 
     def listen(self, audience: Audience) -> None:
@@ -90,9 +111,10 @@ class GuestCall:
         """Whether a stop, were there one, might be followed here."""
         return self.control.depth == 0
 
-    def attach(self, memory: GuestMemory, control: Control) -> None:
-        """Give it the instance's memory 0 and control memory."""
-        self.memory = memory
+    def attach(self, memories: tuple[GuestMemory, ...], control: Control) -> None:
+        """Give it the instance's memories and control memory."""
+        self.memories = memories
+        self.memory = memories[0] if memories else GuestMemory(None)
         self.control = control
 
     def stopping(self) -> bool:
@@ -103,6 +125,37 @@ class GuestCall:
         self, reads: Sequence[int], writes: Sequence[int], timeout_ns: int | None
     ) -> tuple[list[int], list[int]]:
         """See ``host.protocol.Call.wait``."""
+        self.waiting = True
+        try:
+            return self._wait(reads, writes, timeout_ns, None)
+        finally:
+            self.waiting = False
+
+    def park(self, done: Callable[[], bool], timeout_ns: int | None) -> bool:
+        """See ``host.protocol.Call.park``."""
+        self.waiting = True
+        try:
+            self._wait((), (), timeout_ns, done)
+        finally:
+            self.waiting = False
+        return done()
+
+    def unpark(self) -> None:
+        """See ``host.protocol.Call.unpark``."""
+        self._wake.set()
+
+    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.spawn``."""
+        assert self._company is not None
+        self._company.spawn(thread, args)
+
+    def _wait(
+        self,
+        reads: Sequence[int],
+        writes: Sequence[int],
+        timeout_ns: int | None,
+        done: Callable[[], bool] | None,
+    ) -> tuple[list[int], list[int]]:
         now = time.monotonic_ns()
         deadline = None if timeout_ns is None else now + timeout_ns
         events: dict[int, int] = {}
@@ -118,9 +171,18 @@ class GuestCall:
         if interruptible:
             polled[-1].fd, polled[-1].events = self._wake.reader, select.POLLIN
         while True:
+            if done is not None and done():
+                self.activity += 1
+                return [], []
             until = min((t for t in (deadline, idle) if t is not None), default=None)
             left = None if until is None else until - now
-            _ppoll(polled, count, 0 if self.stopping() else left)
+            if self.lock is not None:
+                self.lock.release()
+            try:
+                _ppoll(polled, count, 0 if self.stopping() else left)
+            finally:
+                if self.lock is not None:
+                    self.lock.acquire()
             ready = {p.fd: p.revents for p in polled if p.revents}
             woken = interruptible and ready.pop(self._wake.reader, 0)
             if ready:
@@ -132,7 +194,8 @@ class GuestCall:
                     return [], []
                 if idle is not None and idle <= now:
                     idle = None
-                    self.about_to(IDLE)
+                    if self._company is None or self._company.all_wait():
+                        self.about_to(IDLE)
             if self.stopping():
                 raise Stop
             if woken:

@@ -32,7 +32,6 @@ from wasnap.engine.cache import Cache
 from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
 from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 from wasnap.wasm.module import Module
-from wasnap.wasm.types import MemoryType
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -82,14 +81,6 @@ def _complaint(message: str) -> WasnapError:
     if _FEATURE.search(text):
         return UnsupportedModule(f"the module uses a feature the engine does not run: {text}")
     return InvalidModule(f"the module is not valid: {text}", offset=offset)
-
-
-def refuse_shared_memory(module: Module) -> None:
-    """Raise UnsupportedModule for a shared memory."""
-    memories = list(module.memories)
-    memories += [i.type for i in module.imports if isinstance(i.type, MemoryType)]
-    if any(memory.limits.shared for memory in memories):
-        raise UnsupportedModule("the module has a shared memory: threads are not supported yet")
 
 
 class Sites(Protocol):
@@ -174,7 +165,6 @@ class Program:
         else:
             validate(module)
             decoded = _decode(module)
-            refuse_shared_memory(decoded)
             instrumented = wasnap.instrument.instrument(decoded, counted=counted)
             info = instrumented.info
             compiled = compile_module(instrumented.wasm)

@@ -40,6 +40,7 @@ SETTINGS: Final[tuple[tuple[str, bool | int], ...]] = (
     ("wasm_tail_call", True),
     ("wasm_exceptions", True),
     ("wasm_threads", True),
+    ("shared_memory", True),
     ("wasm_multi_memory", True),
     ("wasm_memory64", True),
     ("wasm_branch_hinting", True),

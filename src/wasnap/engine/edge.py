@@ -14,10 +14,12 @@ guest unwinds.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import wasmtime
 from wasmtime import _ffi as ffi
 
 from wasnap.engine import native, values
@@ -25,7 +27,7 @@ from wasnap.engine.call import GuestCall
 from wasnap.engine.native import SPACE
 from wasnap.engine.state import PendingCall
 from wasnap.errors import UnknownImport, UnsupportedModule
-from wasnap.host.protocol import HostFunction, Progress, Stop, Suspended
+from wasnap.host.protocol import HostFunction, Progress, Result, Stop, Suspended
 from wasnap.wasm.types import F32, F64, I32, I64, VALUE_TYPE_NAMES, FuncType
 
 # env, caller, slots -> trap. The fourth argument, the number of slots, is not needed.
@@ -34,6 +36,13 @@ _new_unchecked = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 6)(
     ("wasmtime_func_new_unchecked", ffi.dll)
 )
 
+_NUMBERS = {
+    I32: wasmtime.ValType.i32,
+    I64: wasmtime.ValType.i64,
+    F32: wasmtime.ValType.f32,
+    F64: wasmtime.ValType.f64,
+}
+
 Caught = Callable[[BaseException, HostFunction, int], int]
 
 
@@ -41,10 +50,14 @@ class Edge:
     """The host calls of one guest thread.
 
     ``raised``: what a host function raised, taken by ``take``; ``pending``: the suspended call.
+    ``lock``: the one for host functions that run alone; None where there is but one thread.
     """
 
-    def __init__(self, context: native.Context, call: GuestCall) -> None:
+    def __init__(
+        self, context: native.Context, call: GuestCall, lock: threading.Lock | None = None
+    ) -> None:
         self.call = call
+        self._lock = lock
         self.pending: PendingCall | None = None
         self.raised: BaseException | None = None
         self._context = context
@@ -62,19 +75,45 @@ class Edge:
             if type_ not in values.FORMAT:
                 name = VALUE_TYPE_NAMES.get(type_, hex(type_))
                 raise UnsupportedModule(f"the import {label} passes a {name}")
-        make = _adaptor_maker(wanted.params, wanted.results)
+        return self._function(ffi.wasm_externtype_as_functype_const(entry.type), host)
+
+    def helper(self, host: HostFunction) -> Any:
+        """The engine's extern for a function of numbers that the transform calls."""
+        params, results = ([_NUMBERS[t]() for t in ts] for ts in (host.params, host.results))
+        type_ = wasmtime.FuncType(params, results)
+        return self._function(type_.ptr(), host)
+
+    def _function(self, type_: Any, host: HostFunction) -> Any:
+        host = self._alone(host)
+        make = _adaptor_maker(host.params, host.results)
         callback = _CALLBACK(make(self.call, host, self._caught))
         self._callbacks.append(callback)
         extern = ffi.wasmtime_extern_t(kind=native.KIND_FUNC)
         _new_unchecked(
             self._context,
-            ffi.wasm_externtype_as_functype_const(entry.type),
+            type_,
             ctypes.cast(callback, ctypes.c_void_p),
             None,
             None,
             ctypes.addressof(extern) + ffi.wasmtime_extern_t.of.offset,
         )
         return extern
+
+    def _alone(self, host: HostFunction) -> HostFunction:
+        """The function as it is called where there may be other threads."""
+        if self._lock is None or not host.alone:
+            return host
+        lock, function = self._lock, host.call
+
+        def call(call: GuestCall, *args: Any) -> Result:
+            with lock:
+                call.lock = lock
+                try:
+                    return function(call, *args)
+                finally:
+                    call.lock = None
+
+        return host._replace(call=call)
 
     def take(self) -> BaseException | None:
         """What a host function raised since the last time, if anything."""
@@ -90,6 +129,7 @@ class Edge:
         pending = self.pending
         assert pending is not None
         self.call.progress = pending.progress
+        host = self._alone(host)
         try:
             results = values.normalised(host.call(self.call, *pending.args), host.results)
         except (Stop, Suspended) as error:

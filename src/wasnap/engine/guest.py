@@ -1,7 +1,7 @@
-"""A guest thread: a machine on an OS thread of its own, and the supervisor's hold on it.
+"""A guest with all its threads, and the supervisor's hold on it.
 
-The thread is made with a stack deep enough for the guest. It reports by events; a supervisor (any
-other thread) asks for stops, captures, and lets it go on::
+The guest's threads report by events; a supervisor (any other thread) asks for stops, captures, and
+lets it go on. What it sees is the guest as a whole::
 
            start               proceed
     NEW ----------> RUNNING <----------- STOPPED <---- restore, on a NEW guest
@@ -9,8 +9,15 @@ other thread) asks for stops, captures, and lets it go on::
                      | `----- Stopped ------'
                      `------- Exited, Finished, Trapped, Failed -----> DONE
 
-The stop word is set by ``stop`` (and by the guest, when its countdown ends or a host call suspends
-of itself) and cleared by ``proceed`` alone, under the lock, before the guest's thread is told: a
+Stopping the world: every thread that runs is asked, and Stopped is told when none runs any more.
+One that stops of itself (its countdown ended, or a host call suspended) makes all others stop. A
+thread that is spawned meanwhile is kept READY: it counts as stopped, is part of the state, and
+begins when the guest goes on. One that ends meanwhile is simply gone. The main thread's end, a trap
+or an exit in any thread is the end of the guest: it is told at once, and the others are asked to
+stop and never go on.
+
+The stop words are set by ``stop`` (and by the guest, when its countdown ends or a host call suspends
+of itself) and cleared by ``proceed`` alone, under the lock, before the threads are told: a
 stop asked for after ``proceed`` returned is never lost. A stop asked for while the guest is stopped
 is void: whoever asks leaves the reason where the supervisor looks again after ``proceed``.
 """
@@ -19,25 +26,41 @@ from __future__ import annotations
 
 import atexit
 import enum
+import errno
+import os
 import queue
 import threading
+import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
-from wasnap.engine import config
+import wasmtime
+
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
 from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.sharing import check_threads, shared_memories
 from wasnap.engine.stack import Frame
-from wasnap.engine.state import EngineState, Event, Failed, PendingCall, Stopped
+from wasnap.engine.state import (
+    EngineState,
+    Event,
+    Finished,
+    PendingCall,
+    Stopped,
+    ThreadState,
+)
+from wasnap.engine.thread import GuestThread, Step
+from wasnap.errors import CannotResume, WasnapError
 from wasnap.host.protocol import Audience
 from wasnap.wasm.types import FuncType
 
-_stack_size = threading.Lock()
+THREADS_MAX = 1024
+"""Guest threads at one time."""
+
 _open: weakref.WeakSet[Guest] = weakref.WeakSet()
 
 
@@ -51,28 +74,39 @@ class Phase(enum.Enum):
 
 
 class Guest:
-    """One guest thread's world. All public methods are for supervisors, from any thread.
+    """One guest's world. All public methods are for supervisors, from any thread.
 
     ``provide(module, name)`` gives what the guest imports. Raises UnknownImport where it gives
-    nothing, or something of another type. Close it when done (or use ``with``).
+    nothing, or something of another type, UnsupportedModule for threads that could not be saved.
+    Close it when done (or use ``with``).
     """
 
     def __init__(self, program: Program, provide: Provide, *, name: str = "guest") -> None:
         self.program = program
         self.name = name
-        self._wake = Wake()
-        self._machine = Machine(program, provide, self._wake)
+        self._provide = provide
         self._phase = Phase.NEW
+        self._stopping = False
         self._lock = threading.RLock()  # a signal handler may stop while its own thread holds it
+        self.host_lock = threading.Lock()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._orders: queue.SimpleQueue[Callable[[], Event] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._audience: Audience | None = None
+        self._countdown = 0
+        self._past_activity = 0
+        self._shared = shared_memories(program)
+        self._threads: dict[int, GuestThread] = {}
+        try:
+            self._main = self._threads[0] = self._new_thread(0)
+            check_threads(program, self._main.machine)
+        except BaseException:
+            self._free_all()
+            raise
         _open.add(self)
 
     @property
     def memories(self) -> tuple[GuestMemory, ...]:
         """The guest's memories, in order. To be read and written only while it is stopped."""
-        return self._machine.memories
+        return self._main.machine.memories
 
     @property
     def phase(self) -> Phase:
@@ -81,35 +115,45 @@ class Guest:
 
     @property
     def pending(self) -> PendingCall | None:
-        """The host call that a stopped guest waits in, if it waits in one."""
-        return self._machine.pending
+        """The host call that the main thread of a stopped guest waits in, if it waits in one."""
+        return self._main.machine.pending
+
+    @property
+    def threads(self) -> list[int]:
+        """The numbers of its threads."""
+        return sorted(self._threads)
 
     @property
     def countdown(self) -> int:
-        """Safepoints left until a guest of a counted program stops itself; 0: it did, or never."""
-        return self._machine.control.countdown
+        """Safepoints left until the main thread of a counted program stops itself; 0: it did, or
+        never."""
+        return self._main.machine.control.countdown
 
     @property
     def activity(self) -> int:
         """A number that grows whenever the guest has run, or come closer to running again."""
-        return self._machine.call.activity
+        with self._lock:
+            now = sum(thread.machine.call.activity for thread in self._threads.values())
+            return self._past_activity + now
 
     def listen(self, audience: Audience) -> None:
         """Tell ``audience`` what the guest is about to do. Before it is started."""
-        self._machine.call.listen(audience)
+        with self._lock:
+            self._audience = audience
+            for thread in self._threads.values():
+                thread.machine.call.listen(audience)
 
     def start(self, entry: str = "_start", args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Begin a fresh run of an export, after the start function and ``_initialize``.
 
         ``args``: raw values (unsigned ints with the value's bits). ``countdown``, for counted
-        programs: stop at the n-th safepoint. Raises UnsupportedModule if there is no such export,
-        UsageError for arguments that do not fit it.
+        programs: stop at the n-th safepoint of a thread, whichever comes first. Raises
+        UnsupportedModule if there is no such export, UsageError for arguments that do not fit it.
         """
         with self._lock:
             self._expect(Phase.NEW)
-            self._machine.begin(entry, args)
-            self._machine.control.countdown = countdown
-            self._order(self._machine.run)
+            self._main.machine.begin(entry, args)
+            self._run(countdown)
 
     def call(self, entry: str, args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Run one export and nothing before it, on a new guest or again on one that is done.
@@ -121,28 +165,26 @@ class Guest:
                 raise RuntimeError("the guest is closed")
             if self._phase is not Phase.DONE:
                 self._expect(Phase.NEW)
-            self._machine.begin_call(entry, args)
-            self._machine.control.countdown = countdown
-            self._wake.clear()
-            self._order(self._machine.run)
+            self._main.machine.begin_call(entry, args)
+            self._main.machine.begun = False
+            self._run(countdown)
 
     def signature(self, entry: str) -> FuncType:
         """The type of an exported function. Raises UnsupportedModule if there is none."""
-        return self._machine.signature(entry)
+        return self._main.machine.signature(entry)
 
     def global_value(self, name: str) -> tuple[int, int]:
         """Type and raw value of an exported global. Raises UnsupportedModule if there is none."""
-        return self._machine.global_value(name)
+        return self._main.machine.global_value(name)
 
     def stop(self) -> None:
-        """Ask a running guest to stop at its next safepoint: Stopped follows, or how it ended.
+        """Ask a running guest to stop: Stopped follows, or how it ended.
 
         Void in every other phase. May be called from a signal handler.
         """
         with self._lock:
             if self._phase is Phase.RUNNING:
-                self._machine.control.stop = True
-                self._wake.set()
+                self._ask_all()
 
     def wait(self, timeout: float | None = None) -> Event | None:
         """The next event; None if none came within ``timeout`` seconds, or after ``nudge``."""
@@ -162,18 +204,18 @@ class Guest:
         """
         with self._lock:
             self._expect(Phase.STOPPED)
-            if countdown and self._machine.at_loop():
-                countdown += 1
-            self._machine.control.stop = False
-            self._machine.control.countdown = countdown
-            self._wake.clear()
-            self._order(self._machine.go_on)
+            self._run(countdown)
 
     def capture(self) -> EngineState:
         """A stopped guest as plain data, but for what its ``memories`` hold. Raises Unsaveable."""
         with self._lock:
             self._expect(Phase.STOPPED)
-            return self._machine.capture()
+            return EngineState(
+                memories=tuple(memory.size for memory in self.memories),
+                threads=tuple(
+                    self._threads[number].machine.capture() for number in sorted(self._threads)
+                ),
+            )
 
     def restore(self, state: EngineState, images: Sequence[MemoryImage]) -> None:
         """Make a new guest equal to a captured one; it is then stopped. Raises CannotResume.
@@ -182,32 +224,46 @@ class Guest:
         """
         with self._lock:
             self._expect(Phase.NEW)
-            self._machine.restore(state, images)
+            sizes = tuple(image.size for image in images)
+            if sizes != state.memories or len(sizes) != len(self.memories):
+                raise CannotResume("the snapshot's memories are not the program's")
+            numbers = [thread.thread for thread in state.threads]
+            if numbers != sorted(set(numbers)) or numbers[:1] != [0]:
+                raise CannotResume("the snapshot's threads are not those of one process")
+            if len(numbers) > 1 and self._main.machine.spawns is None:
+                raise CannotResume("the snapshot has threads, and the program starts none")
+            for saved in state.threads[1:]:  # making an instance may write to shared memory
+                self._threads[saved.thread] = self._new_thread(saved.thread)
+            for memory, image in zip(self.memories, images, strict=True):
+                memory.restore(image)
+            for saved in state.threads:
+                self._restore_thread(self._threads[saved.thread], saved)
             self._phase = Phase.STOPPED
 
-    def frames(self) -> list[Frame]:
-        """The call frames of a stopped guest, innermost first."""
+    def frames(self, thread: int = 0) -> list[Frame]:
+        """The call frames of one thread of a stopped guest, innermost first."""
         with self._lock:
             self._expect(Phase.STOPPED)
-            return self._machine.frames()
+            return self._threads[thread].machine.frames()
 
     def close(self, timeout: float | None = 5.0) -> bool:
         """End the guest, stopping it first if it runs, and free its memory.
 
-        False if it did not stop within ``timeout`` seconds; then its thread and memory stay.
+        False if it did not stop within ``timeout`` seconds; then its threads and memory stay.
         """
-        self.stop()
-        if self._thread is not None:
-            self._orders.put(None)
-            self._thread.join(timeout)
-            if self._thread.is_alive():
+        with self._lock:
+            self._ask_all()
+            waited_for = [self._main, *self._threads.values()]
+        until = None if timeout is None else time.monotonic() + timeout
+        for thread in waited_for:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not thread.dismiss(left):
                 return False
         with self._lock:
             if self in _open:
                 _open.discard(self)
                 self._phase = Phase.DONE
-                self._machine.close()
-                self._wake.close()
+                self._free_all()
         return True
 
     def __enter__(self) -> Guest:
@@ -221,33 +277,116 @@ class Guest:
     ) -> None:
         self.close()
 
+    # -- for its threads (call.Company) ------------------------------------------------------
+
+    def spawn(self, number: int, args: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.spawn``."""
+        if number in self._threads:
+            raise FileExistsError(errno.EEXIST, f"there is a thread {number}")
+        if len(self._threads) >= THREADS_MAX:
+            raise OSError(errno.EAGAIN, "too many threads")
+        try:
+            thread = self._new_thread(number)
+        except (WasnapError, wasmtime.WasmtimeError, MemoryError) as error:
+            raise OSError(errno.EAGAIN, f"no further thread: {error}") from None
+        try:
+            thread.machine.begin_thread(args)
+            with self._lock:
+                if self._phase is not Phase.RUNNING:
+                    raise OSError(errno.EAGAIN, "the process ends")
+                self._threads[number] = thread
+                if self._stopping:
+                    return
+                try:
+                    thread.prepare(self._countdown)
+                    thread.order(thread.machine.go_on)
+                except RuntimeError:
+                    del self._threads[number]
+                    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        except BaseException:
+            thread.free()
+            raise
+
+    def all_wait(self) -> bool:
+        """Whether no thread runs: each waits in a host call."""
+        with self._lock:
+            return all(
+                thread.step is Step.RUNNING and thread.machine.call.waiting
+                for thread in self._threads.values()
+            )
+
+    # -- below -------------------------------------------------------------------------------
+
     def _expect(self, phase: Phase) -> None:
         if self._phase is not phase:
             raise RuntimeError(f"the guest is {self._phase.value}, not {phase.value}")
 
-    def _order(self, what: Callable[[], Event]) -> None:
-        """Have the guest's thread do this."""
-        self._phase = Phase.RUNNING
-        self._orders.put(what)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
-            with _stack_size:  # it is the process's, and read when a thread starts
-                before = threading.stack_size(config.THREAD_STACK)
-                try:
-                    self._thread.start()
-                finally:
-                    threading.stack_size(before)
+    def _new_thread(self, number: int) -> GuestThread:
+        wake = Wake()
+        try:
+            machine = Machine(self.program, self._provide, wake, self._shared, number, self)
+        except BaseException:
+            wake.close()
+            raise
+        if self._audience is not None:
+            machine.call.listen(self._audience)
+        name = f"{self.name}-{number}" if number else self.name
+        return GuestThread(machine, wake, self._report, name)
 
-    def _serve(self) -> None:
-        """The guest's thread: do what is ordered, report what came of it."""
-        while (what := self._orders.get()) is not None:
-            try:
-                event = what()
-            except BaseException as error:
-                event = Failed(error)
-            with self._lock:
-                self._phase = Phase.STOPPED if isinstance(event, Stopped) else Phase.DONE
+    def _restore_thread(self, thread: GuestThread, saved: ThreadState) -> None:
+        thread.machine.restore(saved)
+        thread.step = Step.STOPPED if saved.begun else Step.READY
+
+    def _run(self, countdown: int) -> None:
+        """Have all threads run that can."""
+        self._stopping = False
+        self._countdown = countdown
+        self._phase = Phase.RUNNING
+        threads = list(self._threads.values())
+        for thread in threads:
+            thread.prepare(countdown)
+        for thread in threads:
+            thread.order(thread.machine.go_on)
+            if self._stopping:  # a signal's handler came in between
+                thread.ask()
+
+    def _ask_all(self) -> None:
+        self._stopping = True
+        for thread in self._threads.values():
+            if thread.step is Step.RUNNING:
+                thread.ask()
+
+    def _report(self, thread: GuestThread, event: Event) -> bool:
+        """A thread stopped or ended; whether it may get further orders, and is not to be freed."""
+        with self._lock:
+            thread.step = Step.STOPPED if isinstance(event, Stopped) else Step.DONE
+            if self._phase is Phase.DONE:  # it stays until the guest is closed
+                return True
+            if isinstance(event, Stopped):
+                if not self._stopping:
+                    self._ask_all()
+                self._tell_if_stopped()
+                return True
+            if isinstance(event, Finished) and thread is not self._main:
+                del self._threads[thread.number]
+                self._past_activity += thread.machine.call.activity
+                self._tell_if_stopped()
+                return False
+            self._phase = Phase.DONE
             self._events.put(event)
+            self._ask_all()
+            return True
+
+    def _tell_if_stopped(self) -> None:
+        if self._stopping and all(t.step is not Step.RUNNING for t in self._threads.values()):
+            self._phase = Phase.STOPPED
+            self._events.put(Stopped())
+
+    def _free_all(self) -> None:
+        for thread in self._threads.values():
+            thread.free()
+        for memory in self._shared.values():
+            memory.close()
 
 
 @atexit.register

@@ -7,7 +7,8 @@ the definitions below, of which each guest gets its own; they are state like the
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import wasmtime
@@ -15,6 +16,7 @@ from wasmtime import _ffi as ffi
 
 from wasnap.engine import native, tables
 from wasnap.engine.edge import Edge
+from wasnap.engine.memory import GuestMemory
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.errors import UnknownImport
 from wasnap.host.protocol import HostFunction
@@ -49,7 +51,7 @@ Provide = Callable[[str, str], Definition | None]
 class Imports:
     """The imports of one guest: ``externs`` in the module's order, functions also by name.
 
-    ``shortcuts``: None where none can be taken.
+    ``shortcuts``: None where none can be taken. ``shared``: the shared memories, by index.
     """
 
     def __init__(
@@ -60,13 +62,19 @@ class Imports:
         info: ProgramInfo,
         provide: Provide,
         shortcuts: Shortcuts | None,
+        shared: Mapping[int, GuestMemory],
     ) -> None:
         self.externs: list[native.Extern] = []
         self.functions: dict[tuple[str, str], native.Extern] = {}
         self.hosts: dict[tuple[str, str], HostFunction] = {}
         types = iter(info.imports)
+        memories = itertools.count()
         for entry in entries:
             name = (entry.module, entry.name)
+            memory = next(memories) if entry.kind == native.KIND_MEMORY else -1
+            if memory in shared:
+                self.externs.append(shared[memory].extern)
+                continue
             given = provide(*name)
             if isinstance(given, HostFunction) and entry.kind == native.KIND_FUNC:
                 wanted = next(types)

@@ -1,4 +1,4 @@
-"""One guest's store and instance, and how its entries run, stop and go on: without any thread.
+"""A guest thread's store and instance, and how its entries run, stop and go on: without the thread.
 
 What comes of running is always an ``Event``. Running an entry ends in one of four ways:
 
@@ -11,24 +11,23 @@ Not safe for threads: ``guest.py`` lets the guest's own thread and a supervisor 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from wasnap.engine import cell, config, native, values
-from wasnap.engine.call import GuestCall, Wake
+from wasnap.engine import cell, config, native, tables, values
+from wasnap.engine.call import Company, GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
-from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Imports, Provide
+from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
-    EngineState,
     Entry,
     Event,
     Exited,
@@ -36,16 +35,25 @@ from wasnap.engine.state import (
     Finished,
     PendingCall,
     Stopped,
+    ThreadState,
     Trapped,
 )
 from wasnap.engine.tables import Tables
 from wasnap.engine.traps import guest_trap
-from wasnap.errors import CannotResume, UnsupportedModule, UsageError
-from wasnap.host.protocol import Exit, Stop, Suspended
+from wasnap.errors import (
+    CannotResume,
+    GuestTrap,
+    UnknownImport,
+    UnsupportedModule,
+    UsageError,
+)
+from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
+_MEMORY = "wasnap.m"
+"""Prefix of the exported memories, which are exported once."""
 
 
 class Callee(NamedTuple):
@@ -60,16 +68,30 @@ class Machine:
     """A guest without its thread.
 
     ``memories``: the guest's, in order; ``control``: the header of its control memory; ``call``:
-    what its host functions get. Raises UnknownImport, or GuestTrap where a segment does not fit.
+    what its host functions get; ``spawns``: the export in which further threads begin, if it can
+    have any. ``shared``: imported memories, by index, that belong to all its threads; ``thread``
+    and ``company``: which of them it is, and the others.
+    Raises UnknownImport, or GuestTrap where a segment does not fit.
     """
 
-    def __init__(self, program: Program, provide: Provide, wake: Wake) -> None:
+    def __init__(
+        self,
+        program: Program,
+        provide: Provide,
+        wake: Wake,
+        shared: Mapping[int, GuestMemory] | None = None,
+        thread: int = 0,
+        company: Company | None = None,
+    ) -> None:
         self._program = program
+        self.thread = thread
         self._store = wasmtime.Store(config.engine())
         self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
         self._context = self._store._context()
-        self.call = GuestCall(wake)
-        self._edge = Edge(self._context, self.call)
+        self.call = GuestCall(wake, thread, company)
+        self._edge = Edge(
+            self._context, self.call, company.host_lock if shared and company else None
+        )
         info = program.info
         # Answers write into memory 0 and have 32-bit addresses.
         direct = bool(info.memories) and not info.memories[0].is64 and not info.memories[0].shared
@@ -81,35 +103,75 @@ class Machine:
             info,
             provide,
             self._shortcuts if direct else None,
+            shared or {},
         )
         self._hosts = imports.hosts
+        self.spawns = next((h.spawns for h in self._hosts.values() if h.spawns), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
         except wasmtime.Trap as trap:
-            raise guest_trap(trap) from None
+            raise self._trap(trap) from None
         except wasmtime.WasmtimeError as error:
             raise UnsupportedModule(f"the module cannot be instantiated: {error}") from None
+        self._shared = shared or {}
         self.memories = tuple(
-            GuestMemory(self._context, self._hot(f"wasnap.m{i}")) for i in range(len(info.memories))
+            self._shared.get(i) or self._memory(f"wasnap.m{i}") for i in range(len(info.memories))
         )
+        self._memory_links = [self._memory_link(i) for i in range(len(self.memories))]
+        self._link_helpers(provide)
         if direct:
             self._shortcuts.connect(self._hot("wasnap.m0"))
         self.control = self._find_control()
-        memory = self.memories[0] if self.memories else GuestMemory(self._context, None)
-        self.call.attach(memory, self.control)
+        self.call.attach(self.memories, self.control)
         self._stack = Stack(
             self._context, program, self.control, self._hot, lambda *name: imports.functions[name]
         )
-        tables = [f"wasnap.t{i}" for i in info.mutable_tables]
+        names = [f"wasnap.t{i}" for i in info.mutable_tables]
         if info.has_refs:
-            tables.append(abi.REFS)
-        self._tables = Tables(self._context, self._instance, tables, info.referable)
+            names.append(abi.REFS)
+        self._tables = Tables(self._context, self._instance, names, info.referable)
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
         self._to_load = False
+        self.begun = False
+
+    def _memory(self, name: str) -> GuestMemory:
+        extern = native.export(self._context, self._instance, name)
+        return GuestMemory(linear(self._context, extern))
+
+    def _memory_link(self, i: int) -> native.Extern:
+        """What continuations import as memory ``i``."""
+        memories = self._program.info.memories
+        if not memories[i].shared:
+            return self.memories[i].extern
+        if memories[i].imported:
+            place = -sum(m.shared and m.imported for m in memories[i:])
+        else:
+            place = i - sum(m.imported for m in memories)
+        return handle(self._context, self._instance, place, self.memories[i].address)
+
+    def _link_helpers(self, provide: Provide) -> None:
+        """Fill the table of what the transform's own functions call."""
+        table = native.export(self._context, self._instance, abi.HOST)
+        if table is None:
+            return
+        for slot, (name, params, results) in enumerate(abi.FUTEX_CALLS):
+            given = provide(abi.HOST, name)
+            if not isinstance(given, HostFunction) or (given.params, given.results) != (
+                params,
+                results,
+            ):
+                raise UnknownImport(f"the module waits in shared memory: {name} is not provided")
+            extern = self._edge.helper(given)
+            self._hosts[abi.HOST, name] = given
+            reference = tables.reference(extern.of.func)
+            tables.set_element(self._context, table.of.table, slot, reference)
+
+    def _trap(self, ended: native.Ended) -> GuestTrap:
+        return guest_trap(ended, len(self._program.info.suspends), self.thread)
 
     def _find_control(self) -> Control:
-        memory = GuestMemory(self._context, self._hot(abi.CONTROL))
+        memory = self._memory(abi.CONTROL)
         stop = native.export(self._context, self._instance, abi.STOP)
         if stop is None:
             return Control(memory)
@@ -117,6 +179,8 @@ class Machine:
         return Control(memory, cell.find_i32(self._context, stop, save))
 
     def _hot(self, name: str) -> native.Extern:
+        if name.startswith(_MEMORY) and name[len(_MEMORY) :].isdigit():
+            return self._memory_links[int(name[len(_MEMORY) :])]
         extern = native.export(self._context, self._instance, name)
         assert extern is not None, f"the instrumented module exports {name}"
         return extern
@@ -148,6 +212,13 @@ class Machine:
             if initialize is not None and initialize.kind == native.KIND_FUNC:
                 names.append("_initialize")
         self._entries = (*(Entry(n) for n in names), Entry(entry, tuple(args)))
+        self._entry = 0
+
+    def begin_thread(self, args: Sequence[int]) -> None:
+        """Choose for ``run`` what a spawned thread runs; the start function first."""
+        assert self.spawns is not None
+        names = [abi.START] if self._program.info.has_start else []
+        self._entries = (*(Entry(n) for n in names), Entry(self.spawns, tuple(args)))
         self._entry = 0
 
     def begin_call(self, entry: str, args: Sequence[int]) -> None:
@@ -185,6 +256,7 @@ class Machine:
 
     def run(self) -> Event:
         """Run the entries from the present one on."""
+        self.begun = True
         while True:
             entry = self._entries[self._entry]
             callee = self._callee(entry.export)
@@ -195,6 +267,8 @@ class Machine:
 
     def go_on(self) -> Event:
         """Go on from where the guest stopped, or where a restored one had stopped."""
+        if not self.begun:
+            return self.run()
         if self._to_load:
             self._call_helper(abi.LOAD)
             self._to_load = False
@@ -235,7 +309,7 @@ class Machine:
         if raised is not None:
             return Failed(raised)
         if ended is not None:
-            return Trapped(guest_trap(ended))
+            return Trapped(self._trap(ended))
         if self._stack.fp > self._program.info.frames_base or self._edge.pending is not None:
             self._call_helper(abi.SAVE)
             return Stopped()
@@ -252,7 +326,7 @@ class Machine:
         function = self._callee(name).function
         ended = native.call(self._context, function, values.raw_slots((), 0))
         if ended is not None:
-            raise guest_trap(ended)
+            raise self._trap(ended)
 
     # -- its state ---------------------------------------------------------------------------
 
@@ -271,37 +345,35 @@ class Machine:
             return False
         return self._program.site(frames[0].site).kind == "loop"
 
-    def capture(self) -> EngineState:
-        """A stopped guest, without the contents of its memories. Raises Unsaveable."""
-        return EngineState(
+    def capture(self) -> ThreadState:
+        """A stopped thread. Raises Unsaveable."""
+        return ThreadState(
             stack=self._stack.capture(),
             fp=self._stack.fp,
-            memories=tuple(memory.size for memory in self.memories),
             tables=self._tables.capture(),
             pending=self._edge.pending,
             entries=self._entries,
             entry=self._entry,
+            thread=self.thread,
+            begun=self.begun,
         )
 
-    def restore(self, state: EngineState, images: Sequence[MemoryImage]) -> None:
-        """Make a new instance equal to a captured one. Raises CannotResume."""
-        sizes = tuple(image.size for image in images)
-        if sizes != state.memories or len(sizes) != len(self.memories):
-            raise CannotResume("the snapshot's memories are not the program's")
+    def restore(self, state: ThreadState) -> None:
+        """Make a new instance equal to a captured one, but for its memories. Raises CannotResume."""
         pending = state.pending
         if pending is not None and (pending.module, pending.name) not in self._hosts:
             raise CannotResume(f"the snapshot waits in {pending.module}.{pending.name}: not here")
-        for memory, image in zip(self.memories, images, strict=True):
-            memory.restore(image)
         self._tables.restore(state.tables)
         self._stack.restore(state.stack, state.fp)
         self._edge.pending = pending
         self._entries = state.entries
         self._entry = state.entry
-        self._to_load = True
+        self.begun = self._to_load = state.begun
 
     def close(self) -> None:
-        """Free the store; every later access to its memories is a Fault."""
-        for memory in (*self.memories, self.control.memory):
-            memory.close()
+        """Free the store; every later access to its memories is a Fault (but to those it shares)."""
+        for i, memory in enumerate(self.memories):
+            if i not in self._shared:
+                memory.close()
+        self.control.memory.close()
         self._store.close()

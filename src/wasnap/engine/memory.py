@@ -12,12 +12,11 @@ from __future__ import annotations
 import ctypes
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Protocol
-
-from wasmtime import _ffi as ffi
+from typing import Protocol
 
 from wasnap.engine import native
 from wasnap.engine.image import MemoryImage, place
+from wasnap.engine.linear import Linear
 from wasnap.errors import CannotResume
 from wasnap.host.protocol import Fault
 
@@ -47,37 +46,46 @@ class Watched(Protocol):
 
 
 class GuestMemory:
-    """One linear memory. Implements ``host.protocol.Memory``; ``extern`` None: always empty."""
+    """One linear memory. Implements ``host.protocol.Memory``; ``memory`` None: always empty.
 
-    __slots__ = ("_context", "_memory", "_size", "_view", "address", "page_size")
+    One object serves all threads of a shared memory: its view is replaced before its size.
+    """
 
-    def __init__(self, context: native.Context, extern: native.Extern | None) -> None:
-        self._context = context
-        self._memory: Any = None if extern is None else extern.of.memory
+    __slots__ = ("_linear", "_size", "_view", "address", "page_size")
+
+    def __init__(self, memory: Linear | None) -> None:
+        self._linear = memory
         self._size = 0
         self._view = memoryview(bytearray())
         self.address = 0
         self.page_size = 1 << 16
-        if self._memory is not None:
-            self.page_size = ffi.wasmtime_memory_page_size(context, ctypes.byref(self._memory))
+        if memory is not None:
+            self.page_size = memory.page_size
             self._refresh()
+
+    @property
+    def extern(self) -> native.Extern:
+        """What an instance imports it by."""
+        assert self._linear is not None
+        return self._linear.extern
 
     def _refresh(self) -> bool:
         """Look whether the memory has grown; if so, take the new size and say True."""
-        if self._memory is None:
+        if self._linear is None:
             return False
-        size = ffi.wasmtime_memory_data_size(self._context, ctypes.byref(self._memory))
+        size = self._linear.size()
         if size == self._size and self.address:
             return False
-        data = ffi.wasmtime_memory_data(self._context, ctypes.byref(self._memory))
-        self.address = ctypes.cast(data, ctypes.c_void_p).value or 0
+        self.address = self._linear.address()
         self._view = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
         self._size = size
         return True
 
     def close(self) -> None:
-        """The store is going away: every later access is a Fault."""
-        self._memory = None
+        """It is going away: every later access is a Fault."""
+        if self._linear is not None:
+            self._linear.free()
+        self._linear = None
         self._view = memoryview(bytearray())
         self._size = 0
 
@@ -150,6 +158,12 @@ class GuestMemory:
             return self._load(_U64, ptr)
         return value
 
+    def atomic(self, ptr: int, width: int) -> int:
+        """The aligned number of 4 or 8 bytes there, in one load."""
+        self._check(ptr, width)
+        kind = ctypes.c_uint32 if width == 4 else ctypes.c_uint64
+        return kind.from_address(self.address + ptr).value
+
     def set_u8(self, ptr: int, value: int) -> None:
         self._store(_U8, ptr, value & 0xFF)
 
@@ -173,19 +187,13 @@ class GuestMemory:
         missing = size - self.size
         if missing <= 0:
             return
-        previous = ctypes.c_uint64()
-        pages = -(-missing // self.page_size)
-        error = ffi.wasmtime_memory_grow(
-            self._context, ctypes.byref(self._memory), pages, ctypes.byref(previous)
-        )
-        if error:
-            ffi.wasmtime_error_delete(error)
+        if self._linear is None or not self._linear.grow(-(-missing // self.page_size)):
             raise CannotResume(f"a memory of {size} bytes cannot be had here")
         self._refresh()
 
     def restore(self, image: MemoryImage) -> None:
         """Make this memory, of a fresh instance, equal to the image."""
-        if self._memory is None or image.size < self.size:
+        if self._linear is None or image.size < self.size:
             raise CannotResume("the snapshot's memory is smaller than the module's own")
         self.grow_to(image.size)
         if self._size != image.size:

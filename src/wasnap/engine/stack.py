@@ -24,7 +24,7 @@ from wasmtime import _ffi as ffi
 from wasnap.engine import native, tables, values
 from wasnap.engine.code import HOT, Continuation, Program, successor
 from wasnap.engine.control import Control
-from wasnap.engine.state import EngineState
+from wasnap.engine.state import ThreadState
 from wasnap.errors import CannotResume
 from wasnap.instrument import abi
 
@@ -157,8 +157,8 @@ class Stack:
         return function
 
 
-def frames_of(state: EngineState, frames_base: int) -> list[Frame]:
-    """The call frames of a captured guest, innermost first."""
+def frames_of(state: ThreadState, frames_base: int) -> list[Frame]:
+    """The call frames of a captured guest thread, innermost first."""
     return _frames(memoryview(state.stack), abi.STATIC_AREA, frames_base, state.fp)
 
 

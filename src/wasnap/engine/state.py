@@ -1,4 +1,4 @@
-"""A stopped guest thread as plain data, and what a guest thread reports.
+"""A stopped guest as plain data, and what a guest reports.
 
 ``EngineState`` holds everything but the contents of the memories, which are too big to copy: the
 snapshot reads those in place (``Guest.memories``) and hands them back as ``MemoryImage``.
@@ -33,23 +33,37 @@ class PendingCall(msgspec.Struct, frozen=True):
     progress: dict[str, Any]
 
 
-class EngineState(msgspec.Struct, frozen=True):
+class ThreadState(msgspec.Struct, frozen=True):
     """A stopped guest thread.
 
     - ``stack``: bytes 16 .. ``fp`` of the control memory: static area and frames;
     - ``fp``: the end of the frames, an address in the control memory;
-    - ``memories``: sizes in bytes;
     - ``tables``: by export name (``wasnap.t<i>``, ``wasnap.refs``), function indices, -1 for null;
-    - ``entries``, ``entry``: what runs one after the other, and the index of what is running.
+    - ``entries``, ``entry``: what runs one after the other, and the index of what is running;
+    - ``thread``: its number, 0 for the main thread;
+    - ``begun``: False for one that was spawned while the others stopped, and has not run yet.
     """
 
     stack: bytes
     fp: int
-    memories: tuple[int, ...]
     tables: dict[str, list[int]]
     pending: PendingCall | None
     entries: tuple[Entry, ...]
     entry: int
+    thread: int = 0
+    begun: bool = True
+
+
+class EngineState(msgspec.Struct, frozen=True):
+    """A stopped guest. ``memories``: sizes in bytes; ``threads``: the main thread first."""
+
+    memories: tuple[int, ...]
+    threads: tuple[ThreadState, ...]
+
+    @property
+    def main(self) -> ThreadState:
+        """The main thread."""
+        return self.threads[0]
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,12 @@ MESSAGES: dict[TrapCode, str] = {
 _UNCAUGHT = "thrown Wasm exception"
 
 
-def guest_trap(trap: native.Ended) -> GuestTrap:
-    """What ended the guest as our exception, innermost frame first."""
+def guest_trap(trap: native.Ended, functions: int = 1 << 32, thread: int = 0) -> GuestTrap:
+    """What ended the guest as our exception, innermost frame first.
+
+    ``functions``: how many the guest's module has; those behind them are ours. ``thread``: its
+    number, told unless it is the main thread.
+    """
     code = trap.trap_code if isinstance(trap, wasmtime.Trap) else None
     if code is not None and code in MESSAGES:
         message = MESSAGES[code]
@@ -43,5 +47,8 @@ def guest_trap(trap: native.Ended) -> GuestTrap:
         message = "uncaught exception"
     else:
         message = str(trap).strip().splitlines()[-1].strip().removeprefix("wasm trap: ")
-    names = [frame.name or f"function[{frame.function}]" for frame in native.trace(trap)]
+    if thread:
+        message += f" (in thread {thread})"
+    trace = [frame for frame in native.trace(trap) if frame.name or frame.function < functions]
+    names = [frame.name or f"function[{frame.function}]" for frame in trace]
     return GuestTrap(message, tuple(n for n in names if not n.startswith(abi.PREFIX)))

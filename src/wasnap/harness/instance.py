@@ -37,6 +37,8 @@ from wasnap.engine import GlobalDefinition as Global
 from wasnap.engine import MemoryDefinition as Memory
 from wasnap.engine import TableDefinition as Table
 from wasnap.errors import UsageError
+from wasnap.host import SystemClock
+from wasnap.host.futex import Futexes
 from wasnap.host.protocol import Call, HostFunction
 from wasnap.instrument import abi
 from wasnap.wasm.types import F32, F64, I32, I64, V128
@@ -45,7 +47,8 @@ __all__ = ["Global", "Instance", "Memory", "Table", "invoke"]
 
 Value: TypeAlias = int | float | bytes
 Result: TypeAlias = Value | tuple[Value, ...] | None
-Import: TypeAlias = Callable[..., Any] | Global | Memory | Table
+Import: TypeAlias = Callable[..., Any] | Global | Memory | Table | HostFunction
+"""A ``HostFunction`` is what it is: it gets the ``Call``, and raw values."""
 
 _FLOATS = {F32: Struct("<f"), F64: Struct("<d")}
 _BITS = {I32: 32, I64: 64}
@@ -85,6 +88,8 @@ class Instance:
             (i.module, i.name): Signature(i.params, i.results) for i in self._program.info.imports
         }
         self._imports = dict(imports or {})
+        clock = SystemClock()
+        self._futexes = Futexes(lambda: clock).functions()
         self._guest = self._new_guest()
         if self._program.info.has_start:
             try:
@@ -169,7 +174,9 @@ class Instance:
         return engine.Guest(self._program, self._provide, name="harness")
 
     def _provide(self, module: str, name: str) -> Definition | None:
-        given = self._imports.get((module, name))
+        given = self._imports.get((module, name)) or self._futexes.get((module, name))
+        if isinstance(given, HostFunction):
+            return given
         if given is None or isinstance(given, (Global, Memory, Table)):
             return given
         type_ = self._types.get((module, name))

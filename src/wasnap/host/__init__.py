@@ -16,6 +16,8 @@ Map of the room::
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
+    threads.py      guest threads: wasi.thread-spawn
+    futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
     signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has

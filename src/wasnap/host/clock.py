@@ -10,8 +10,9 @@ the harness repeats exactly.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -66,6 +67,9 @@ class Clock(Protocol):
     ) -> Ready:
         """``Call.wait`` in this clock's time."""
 
+    def park(self, call: Call, done: Callable[[], bool], timeout_ns: int | None) -> None:
+        """``Call.park`` in this clock's time."""
+
     def capture(self) -> ClockState: ...
 
 
@@ -100,6 +104,9 @@ class SystemClock:
     ) -> Ready:
         return call.wait(reads, writes, timeout_ns)
 
+    def park(self, call: Call, done: Callable[[], bool], timeout_ns: int | None) -> None:
+        call.park(done, timeout_ns)
+
     def capture(self) -> SystemClockState:
         """The guest may have been told a time that is ahead of ours: see ``protocol.Shortcut``."""
         monotonic_ns = self.monotonic() + CLOCK_AHEAD_NS_MAX
@@ -124,13 +131,13 @@ class FakeClock:
         self._now = now_ns
         self._step = step_ns
         self._epoch = epoch_ns
+        self._lock = threading.Lock()
 
     def realtime(self) -> int:
         return self._epoch + self.monotonic()
 
     def monotonic(self) -> int:
-        self._now += self._step
-        return self._now
+        return self._pass(self._step)
 
     cpu = monotonic
     thread_cpu = monotonic
@@ -148,8 +155,18 @@ class FakeClock:
         alone = not reads and not writes
         ready = call.wait(reads, writes, 0 if alone and timeout_ns is not None else timeout_ns)
         if timeout_ns is not None and not any(ready):
-            self._now += timeout_ns
+            self._pass(timeout_ns)
         return ready
+
+    def park(self, call: Call, done: Callable[[], bool], timeout_ns: int | None) -> None:
+        """Other threads need real time to come."""
+        if not call.park(done, timeout_ns) and timeout_ns is not None:
+            self._pass(timeout_ns)
+
+    def _pass(self, nanoseconds: int) -> int:
+        with self._lock:
+            self._now += nanoseconds
+            return self._now
 
     def capture(self) -> FakeClockState:
         return FakeClockState(now_ns=self._now, step_ns=self._step, epoch_ns=self._epoch)

@@ -197,8 +197,9 @@ class Descriptor(ABC):
         return os.fstat(self.fileno)
 
     def close(self) -> None:
-        """Give the descriptor of this process back."""
-        os.close(self.fileno)
+        """Give the descriptor of this process back. A guest thread that waits for it gets EBADF."""
+        fileno, self.fileno = self.fileno, -1
+        os.close(fileno)
 
 
 class Descriptors:

@@ -33,7 +33,7 @@ class Explicit:
 
     def __init__(self) -> None:
         self.ask: Callable[[], Callable[[], bool]] | None = None
-        self._answer: Callable[[], bool] | None = None
+        self._answers: dict[int, Callable[[], bool]] = {}  # by guest thread
 
     def functions(self) -> dict[tuple[str, str], HostFunction]:
         """By (module, name)."""
@@ -43,12 +43,12 @@ class Explicit:
     def snapshot(self, call: Call) -> int:
         """Ask, stop, and tell when the process continues; an errno."""
         if call.progress is not None:
-            answer, self._answer = self._answer, None
+            answer = self._answers.pop(call.thread, None)
             taken = answer is None or answer()  # None: a process that was resumed from it
             return SUCCESS if taken else IO
         if self.ask is None:
             return NOTSUP
         if not call.may_stop():
             return BUSY
-        self._answer = self.ask()
+        self._answers[call.thread] = self.ask()
         raise Stop

@@ -12,6 +12,7 @@ often it is resumed, counted from when somebody first watched for it.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -36,6 +37,7 @@ class Occasions:
         self.been: set[str] = set()
         self._watches: dict[str, _Watch] = {}
         self._told: set[str] = set()
+        self._lock = threading.Lock()  # guest threads ask at the same time
 
     def watch(self, occasion: str, wish: Wish, *, once: bool = False) -> None:
         """Ask ``wish`` when the guest is about to do this, each time or once. Before it runs."""
@@ -48,18 +50,21 @@ class Occasions:
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """See ``protocol.Audience``. One snapshot for all of them, by the first that wishes."""
+        if not self._watches:
+            return
         stop = False
-        for occasion in occasions:
-            if not self.awaited(occasion):
-                continue
-            wish, once = self._watches[occasion]
-            again = call.progress is not None and occasion != IDLE  # begun before the snapshot
-            if not again and not call.may_stop():
-                self._tell(occasion)
-                continue
-            if once:
-                self.been.add(occasion)
-            stop = stop or (not again and wish())
+        with self._lock:
+            for occasion in occasions:
+                if not self.awaited(occasion):
+                    continue
+                wish, once = self._watches[occasion]
+                again = call.progress is not None and occasion != IDLE  # begun before the snapshot
+                if not again and not call.may_stop():
+                    self._tell(occasion)
+                    continue
+                if once:
+                    self.been.add(occasion)
+                stop = stop or (not again and wish())
         if stop:
             raise Stop
 

@@ -19,6 +19,8 @@ Invariants:
   already written to guest memory or to the world must not be done again when the call is completed.
 - A ``Stop`` that a host function lets pass counts as ``Suspended`` with the progress the call had
   when it began (``{}`` for a new call): the whole call is done again later.
+- Guest threads run at the same time, host functions do not (``HostFunction.alone``). After a wait
+  the world may be another one: a descriptor closed, what was there to read read by another thread.
 - A call that never waits is never suspended: the guest stops at its next safepoint instead.
 - A host function says what it is ``about_to`` do before it does anything, so that a trigger can have
   a snapshot first: the call is then suspended, and done after it.
@@ -107,13 +109,24 @@ class Memory(Protocol):
     def set_u64(self, ptr: int, value: int) -> None:
         """Values are taken modulo the width."""
 
+    def atomic(self, ptr: int, width: int) -> int:
+        """The number of ``width`` (4 or 8) bytes at a multiple of it, as one load."""
+
 
 class Call(Protocol):
     """What a host function sees of the guest thread that calls it (one object for its life)."""
 
     @property
+    def thread(self) -> int:
+        """The guest thread's number; 0 is the main thread."""
+
+    @property
     def memory(self) -> Memory:
         """The guest's memory 0."""
+
+    @property
+    def memories(self) -> Sequence[Memory]:
+        """All of them."""
 
     @property
     def progress(self) -> Progress | None:
@@ -140,6 +153,25 @@ class Call(Protocol):
         ready; so are descriptors with an error, a hang-up, or that are closed: the operation
         itself then tells. Both lists empty: the time is over. Raises ``Stop`` when a stop is
         asked for, nothing is ready, there is time left, and the call may suspend.
+        """
+
+    def park(self, done: Callable[[], bool], timeout_ns: int | None) -> bool:
+        """Wait until ``done()``, which is asked now and after each ``unpark``; whether it is.
+
+        ``timeout_ns`` and ``Stop``: as for ``wait``.
+        """
+
+    def unpark(self) -> None:
+        """Have a ``park`` of this thread, now or later, look again. For other guest threads, while
+        this one is sure to live."""
+
+    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+        """Start guest thread ``thread`` in the export that the host function's ``spawns`` names.
+
+        Raises FileExistsError if there is one of this number, OSError (EAGAIN) where there cannot
+        be one more.
+
+        If a stop is asked for it begins when the process goes on.
         """
 
 
@@ -186,3 +218,8 @@ class HostFunction(NamedTuple):
     results: bytes
     call: Callable[..., Result]
     shortcut: Shortcut | None = None
+    alone: bool = True
+    """Does not run while another such function does, of any thread of the process; while it waits
+    (``Call.wait``, ``Call.park``) others may run."""
+    spawns: str | None = None
+    """The export in which the threads begin that this function starts."""

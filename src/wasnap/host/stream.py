@@ -8,7 +8,8 @@ are shared with other processes, and setting O_NONBLOCK would be seen by all of 
 comes. *Writing* writes all of it, as a blocking write does. How many bytes went out already is
 the call's progress, so that none goes out twice. A pipe is opened a second time, non-blocking, for
 ourselves (through /proc); where this cannot be done we write, after each wait, at most PIPE_BUF
-bytes, which a writable pipe takes without blocking.
+bytes, which a writable pipe takes without blocking. Two guest threads may have waited for the same
+thing, so each looks again before it reads or writes, which it then does alone (``protocol.py``).
 
 A standard stream is saved by its role, and a resumed process uses its own. If that is a regular
 file and the same as before, it goes on where the snapshot was: input is not read twice, and neither
@@ -117,6 +118,8 @@ class ByteStream(Descriptor):
             return os.readv(self.fileno, views)
         while True:
             call.wait([self.fileno], [], None)
+            if not _ready(self.fileno, select.POLLIN):  # another thread was faster
+                continue
             try:
                 return os.readv(self.fileno, views)
             except BlockingIOError:  # another reader was faster, and it came to us non-blocking
@@ -156,6 +159,8 @@ class ByteStream(Descriptor):
                     if nonblocking:
                         raise
                     call.wait([], [self._writer], None)
+                    if self._writer is None:
+                        raise os_error(errno.EBADF) from None  # another thread closed it
         first = head(views, select.PIPE_BUF)
         if nonblocking:
             if not _ready(self.fileno, select.POLLOUT):
@@ -163,6 +168,8 @@ class ByteStream(Descriptor):
             return os.writev(self.fileno, first)
         while True:
             call.wait([], [self.fileno], None)
+            if not _ready(self.fileno, select.POLLOUT):  # another thread was faster
+                continue
             try:
                 return os.writev(self.fileno, first)
             except BlockingIOError:  # another writer was faster, and it came to us non-blocking
@@ -337,6 +344,9 @@ def _open_again(fileno: int) -> int | None:
 
 
 def _ready(fileno: int, event: int) -> bool:
+    """Whether it can be done without waiting; also where it will fail."""
+    if fileno < 0:  # another thread closed it
+        return True
     poll = select.poll()
     poll.register(fileno, event)
     return bool(poll.poll(0))

@@ -17,12 +17,14 @@ import msgspec
 
 from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
+from . import futex
 from .clock import Clock, ClockState, SystemClock
 from .config import Files, HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
+from .futex import Futexes, WaiterState
 from .history import History, HistoryState
 from .mapped import Root
 from .occasions import Occasions
@@ -32,6 +34,7 @@ from .rewind import HINT, Rewind, listed
 from .root import HostRoot
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
+from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
 from .tree.root import TreeRoot
@@ -71,6 +74,7 @@ class HostState(msgspec.Struct, frozen=True):
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
+    ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
@@ -85,6 +89,8 @@ class HostState(msgspec.Struct, frozen=True):
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
+    threads: ThreadsState = ThreadsState()
+    futexes: list[WaiterState] = []
     history: HistoryState | None = None
 
     def to_plain(self) -> dict[str, Any]:
@@ -122,6 +128,8 @@ class Host:
         self.arena = Arena()
         self.occasions = Occasions()
         self.explicit = Explicit()
+        self.threads = Threads()
+        self.futexes = Futexes(lambda: self.clock)
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -228,10 +236,14 @@ class Host:
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
-            self._functions = wasip1.functions(self) | self.explicit.functions()
+            self._functions = wasip1.functions(self)
+            for provider in (self.explicit, self.threads, self.futexes):
+                self._functions |= provider.functions()
         found = self._functions.get((module, name))
         if type is None:
             return found
+        if module == futex.MODULE:  # ours, and not for guests
+            found = None
         if module not in wasip1.MODULES:
             return found or unknown(module, name, type, self._unknown_imports)
         if found is None or (found.params, found.results) != type:
@@ -252,6 +264,8 @@ class Host:
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
+            threads=self.threads.capture(),
+            futexes=self.futexes.capture(),
             history=None if self._history is None else self._history.point(),
         )
 
@@ -305,6 +319,8 @@ class Host:
         for name, stream in self._streams.items():
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
+        self.threads.restore(state.threads)
+        self.futexes.restore(state.futexes)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

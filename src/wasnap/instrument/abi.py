@@ -37,6 +37,17 @@ ENTER = "wasnap.enter"
 LEAVE = "wasnap.leave"
 RESUME = "resume"
 """What a continuation module exports."""
+FUTEX = "wasnap.futex"
+"""Prefix of the helpers that stand for memory.atomic.notify and wait: kind, memory, offset."""
+HOST = "wasnap.host"
+"""Table of the host functions that those call, by kind; and the module name they are provided under."""
+FUTEX_CALLS = (
+    ("notify", bytes((I32, I64, I32)), bytes((I32,))),
+    ("wait32", bytes((I32, I64, I32, I64)), bytes((I32,))),
+    ("wait64", bytes((I32, I64, I64, I64)), bytes((I32,))),
+)
+"""By kind (the instruction's number behind 0xFE): name, parameters, results. Parameters: memory, address, then the
+instruction's own."""
 
 STOP_WORD = 0
 NO_STOP_DEPTH = 4

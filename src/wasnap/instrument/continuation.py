@@ -40,7 +40,7 @@ from wasnap.instrument.emit import (
     local_set,
     uleb,
 )
-from wasnap.instrument.helpers import Helper, spill
+from wasnap.instrument.helpers import Helper, futex_name, futex_of, futex_type, spill
 from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
 from wasnap.instrument.scan import (
     CALL,
@@ -52,6 +52,7 @@ from wasnap.instrument.scan import (
     ModuleFacts,
     SiteScan,
     block_type,
+    futex_at,
     leb,
     scan,
     skip_instruction,
@@ -245,6 +246,10 @@ class _Continuation:
             kind, _, index = name.removeprefix("wasnap.init").split("_")
             is64 = (self.facts.memory64 if kind == "0" else self.facts.table64)[int(index)]
             return (i64 if is64 else i32) + i32 + i32, b""
+        if name.startswith(abi.FUTEX):
+            futex = futex_of(name)
+            type = futex_type(futex.kind, self.facts.memory64[futex.memory])
+            return type.params, type.results
         if name.startswith(SUCCESSOR):
             return b"", self.plan.scan.type.results
         chunk = self.program.chunks[int(name.removeprefix("wasnap.d"))]
@@ -607,6 +612,10 @@ class _Continuation:
             if sub in (9, 13):
                 segment, _ = leb(code, q)
                 return call(self.helper(f"wasnap.drop{0 if sub == 9 else 1}_{segment}"))
+        if op == 0xFE and self.facts.has_shared:
+            futex = futex_at(self.facts, code, p)
+            if futex is not None:
+                return call(self.helper(futex_name(futex)))
         return None
 
     def _dispatch(self, op: int, f: int) -> bytes:

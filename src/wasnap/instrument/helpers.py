@@ -12,6 +12,8 @@ from wasnap.instrument.abi import (
     COUNTDOWN,
     EXCEPTION_FRAME,
     FRAME_HEADER,
+    FUTEX,
+    FUTEX_CALLS,
     NO_STOP_DEPTH,
     PUSH,
     SAVE_EXN,
@@ -22,6 +24,7 @@ from wasnap.instrument.abi import (
     STOP_WORD,
 )
 from wasnap.instrument.emit import ZERO, Target, call, i32_const, local_get, local_set, uleb
+from wasnap.instrument.scan import Futex
 from wasnap.wasm.types import EXNREF, EXTERNREF, FUNCREF, I32, I64, FuncType, GlobalType
 
 GROW_PAGES = 64
@@ -274,6 +277,57 @@ def initialise(kind: int, segment: int, index: int, is64: bool) -> Helper:
     op = b"\xfc\x08" if kind == 0 else b"\xfc\x0c"
     code = local_get(0) + local_get(1) + local_get(2) + op + uleb(segment) + uleb(index) + b"\x0b"
     return Helper(FuncType(first + I + I, b""), b"", code)
+
+
+def futex_name(futex: Futex) -> str:
+    """Of the helper that stands for this instruction."""
+    return f"{FUTEX}{futex.kind}_{futex.memory}_{futex.offset}"
+
+
+def futex_of(name: str) -> Futex:
+    """The inverse of ``futex_name``."""
+    return Futex(*map(int, name.removeprefix(FUTEX).split("_")))
+
+
+def futex_type(kind: int, is64: bool) -> FuncType:
+    """Of such a helper: the instruction's own."""
+    _, params, results = FUTEX_CALLS[kind]
+    return FuncType((bytes((I64,)) if is64 else I) + params[2:], results)
+
+
+def futex_call(target: Target, futex: Futex, is64: bool, table: int) -> Helper:
+    """As memory.atomic.notify or wait, but that the host does it: called through its table.
+
+    An atomic load of the same width traps where the instruction would.
+    """
+    kind, memory, offset = futex
+    align = 3 if kind == 2 else 2
+    memarg = bytes((align,)) if memory == 0 else bytes((align | 0x40,)) + uleb(memory)
+    load = b"\xfe" + (b"\x11" if kind == 2 else b"\x10") + memarg + uleb(offset)
+    address = local_get(0) if is64 else local_get(0) + b"\xad"  # i64.extend_i32_u
+    _, params, results = FUTEX_CALLS[kind]
+    code = b"".join(
+        (
+            local_get(0), load, b"\x1a",
+            i32_const(memory),
+            address, i64_const(offset), b"\x7c",
+            *(local_get(i) for i in range(1, len(params) - 1)),
+            i32_const(kind), b"\x11", uleb(target.type_index(params, results)), uleb(table), b"\x0b",
+        )
+    )  # fmt: skip
+    return Helper(futex_type(kind, is64), b"", code)
+
+
+def i64_const(n: int) -> bytes:
+    """``i64.const n`` for an unsigned ``n``."""
+    if n >> 63:
+        n -= 1 << 64
+    out = bytearray(b"\x42")
+    while not -64 <= n < 64:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n & 127)
+    return bytes(out)
 
 
 def dispatcher(type: FuncType, functions: Sequence[int]) -> Helper:

@@ -20,6 +20,7 @@ Code that cannot be reached is skipped: there are no sites in it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wasnap.errors import UnsupportedModule
 from wasnap.wasm.module import Body, Module
@@ -149,10 +150,20 @@ class FunctionScan:
     root: Frame
     drops: list[tuple[int, int, int]] = field(default_factory=list)
     """(position after the instruction, 0 data or 1 element, segment) of each data.drop and elem.drop."""
+    futexes: list[tuple[int, int, Futex]] = field(default_factory=list)
+    """(first byte, position after it, what it is) of each wait and notify on a shared memory."""
     extra_locals: list[int] = field(default_factory=list)
     """Types of the copies' locals; the first has the index len(locals)."""
     copied: list[Frame] = field(default_factory=list)
     """Blocks that keep copies of the operands below them."""
+
+
+class Futex(NamedTuple):
+    """A memory.atomic.notify (kind 0), wait32 (1) or wait64 (2) on a shared memory, with its static offset."""
+
+    kind: int
+    memory: int
+    offset: int
 
 
 class ModuleFacts:
@@ -165,6 +176,8 @@ class ModuleFacts:
         self.n_imported = len(self.function_types) - len(module.functions)
         self.globals = bytes(g.value for g in module.global_space())
         self.memory64 = [m.limits.is64 for m in module.memory_space()]
+        self.shared = [m.limits.shared for m in module.memory_space()]
+        self.has_shared = any(self.shared)
         tables = module.table_space()
         self.table_elements = bytes(t.element for t in tables)
         self.table64 = [t.limits.is64 for t in tables]
@@ -175,6 +188,7 @@ class ModuleFacts:
         self.initialised: set[tuple[int, int, int]] = (
             set()
         )  # (0 memory.init or 1 table.init, segment, memory or table)
+        self.futexes: set[Futex] = set()
         self.uses_references = False
         self.uses_exceptions = False
 
@@ -220,6 +234,22 @@ def block_type(code: bytes, p: int, types: list[tuple[bytes, bytes]]) -> tuple[b
     return params, results, p
 
 
+def futex_at(facts: ModuleFacts, code: bytes, start: int) -> Futex | None:
+    """The wait or notify that the 0xFE instruction at ``start`` is; None: another, or on a memory of our own.
+
+    (On a memory that is not shared wait traps and notify wakes nobody, in the engine as in the host.)
+    """
+    kind, p = leb(code, start + 1)
+    if kind > _WAIT64:
+        return None
+    flags, p = leb(code, p)
+    memory = 0
+    if flags & 0x40:
+        memory, p = leb(code, p)
+    return Futex(kind, memory, leb(code, p)[0]) if facts.shared[memory] else None
+
+
+_WAIT64 = 0x02
 _ATOMIC_FENCE = 0x03
 
 
@@ -702,10 +732,32 @@ def scan(facts: ModuleFacts, index: int, body: Body) -> FunctionScan:
                 raise UnsupportedModule(
                     f"function {index} uses an unknown instruction 0x{op:X} {sub}"
                 )
-            p = skip_instruction(code, p - 1)
+            start = p - 1
+            p = skip_instruction(code, start)
             if known.pops:
                 del stack[-len(known.pops) :]
             stack += known.pushes
+            if op == 0xFE and facts.has_shared:
+                futex = futex_at(facts, code, start)
+                if futex is not None:
+                    facts.futexes.add(futex)
+                    result.futexes.append((start, p, futex))
+                    if futex.kind:  # a wait is a call of the host
+                        gens[node] = gen
+                        kills[node] = kill
+                        gen = kill = 0
+                        following = new_node()
+                        succs[node].append(following)
+                        if frame.copies is None:
+                            keep_copies(frame)
+                        operands = bytes(stack[height:])
+                        sites.append(
+                            SiteScan(
+                                CALL, start, p, INDIRECT, operands, known.pushes, depth, frame, node
+                            )
+                        )
+                        node = following
+                        order.append(node)
         else:
             raise UnsupportedModule(f"function {index} uses an unknown instruction 0x{op:X}")
     assert p == n, "the module was not validated"

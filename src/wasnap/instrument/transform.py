@@ -13,13 +13,22 @@ from wasnap.errors import UnsupportedModule
 from wasnap.instrument import abi, helpers
 from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo
 from wasnap.instrument.callgraph import CallGraph
-from wasnap.instrument.emit import ColdCode, Scratch, Target, TypeIndices, copy_code, i32_const
+from wasnap.instrument.emit import (
+    ColdCode,
+    Scratch,
+    Target,
+    TypeIndices,
+    call,
+    copy_code,
+    i32_const,
+)
 from wasnap.instrument.layout import SMALL_SET_MAX, FunctionPlan, plan_function
 from wasnap.instrument.scan import (
     INDIRECT,
     TAIL,
     FunctionScan,
     ModuleFacts,
+    futex_at,
     leb,
     scan,
     skip_instruction,
@@ -212,10 +221,10 @@ class Transform:
                     for site in s.sites:
                         if site.callee != INDIRECT and site.callee >= n:
                             dispatched.add(site.callee)
-                if plan.sites or plan.guarded or s.drops:
+                if plan.sites or plan.guarded or s.drops or s.futexes:
                     largest = max([largest, *(p.group.size for p in plan.sites)])
                     module.code[i] = self._body(plan, self.old.code[i], self.analysis.site_bases[i])
-            elif s.drops:
+            elif s.drops or s.futexes:
                 plan = FunctionPlan(s, s.locals, [], [])
                 module.code[i] = self._body(plan, self.old.code[i], 0)
         info = self._describe(sorted(dispatched))
@@ -259,8 +268,8 @@ class Transform:
         """The instrumented body of one function."""
         target, s = self.target, plan.scan
         scratch = Scratch(len(s.locals) + len(s.extra_locals))
-        # (position, 0 belongs to what ends there / 1 to what begins there, bytes)
-        edits: list[tuple[int, int, bytes]] = []
+        # (position, 0 belongs to what ends there / 1 to what begins there, bytes, end of what they replace)
+        edits: list[tuple[int, int, bytes, int]] = []
         opening = closing = b""
         if plan.sites:
             cold = ColdCode(target, plan.sites, plan.types, scratch, first_site)
@@ -269,30 +278,33 @@ class Transform:
                 if p.polled:
                     site = p.scan
                     poll = target.poll(p, cold.label(p, site.depth))
-                    edits.append((site.pos, int(site.kind == TAIL), poll))
+                    edits.append((site.pos, int(site.kind == TAIL), poll, site.pos))
                 copied |= p.group.node.mask
             for frame in s.copied:
                 if frame.copies and copied >> frame.copies[0] & 1:
-                    edits.append((frame.start, 1, copy_code(frame, scratch)))
+                    edits.append((frame.start, 1, copy_code(frame, scratch), frame.start))
             opening = cold.opening(s.type.results)
             closing = cold.closing(s.type.results)
         for site in plan.guarded:
             before, after = target.guard(
                 site, call_params(self.facts, body.code, site.start, site.callee)
             )
-            edits.append((site.start, 1, before))
-            edits.append((site.pos, 0, after))
+            edits.append((site.start, 1, before, site.start))
+            edits.append((site.pos, 0, after, site.pos))
         for position, kind, segment in s.drops:
-            edits.append((position, 0, helpers.drop_flag(target, self.flag_of[kind, segment])))
+            flag = helpers.drop_flag(target, self.flag_of[kind, segment])
+            edits.append((position, 0, flag, position))
+        for start, end, futex in s.futexes:
+            edits.append((start, 2, call(target.helper(helpers.futex_name(futex))), end))
         edits.sort(key=lambda e: (e[0], e[1]))
         code = bytes(body.code)
         parts = [opening]
         done = 0
-        for position, _, piece in edits:
+        for position, _, piece, end in edits:
             if position > done:
                 parts.append(code[done:position])
-                done = position
             parts.append(piece)
+            done = max(done, end)
         parts.append(code[done:])
         parts.append(closing)
         new_locals = runs(bytes(s.extra_locals) + bytes(scratch.types))
@@ -376,18 +388,23 @@ class Transform:
                 )
             exports.append(Export(abi.REFS, TABLE, refs))
             exports.append(Export(abi.FUNCS, TABLE, funcs))
+        host = len(module.tables) + self.old.n_imported(TABLE)
+        if facts.futexes:
+            kinds = len(abi.FUTEX_CALLS)
+            module.tables.append(Table(TableType(FUNCREF, Limits(kinds, kinds)), None))
+            exports.append(Export(abi.HOST, TABLE, host))
         if module.start is not None:
             exports.append(Export(abi.START, FUNC, module.start))
             module.start = None
 
-        self._write_helpers(info, tags, refs, headroom)
+        self._write_helpers(info, tags, refs, host, headroom)
         for name, index in self._helper_names.items():
             if not name.startswith(abi.SPILL):
                 exports.append(Export(name, FUNC, index))
         module.exports += exports
 
     def _write_helpers(
-        self, info: ProgramInfo, tags: list[FuncType], refs: int, headroom: int
+        self, info: ProgramInfo, tags: list[FuncType], refs: int, host: int, headroom: int
     ) -> None:
         target = self.target
         written: dict[str, helpers.Helper] = {
@@ -415,6 +432,9 @@ class Transform:
             written[f"wasnap.init{kind}_{segment}_{index}"] = helpers.initialise(
                 kind, segment, index, is64
             )
+        for futex in sorted(self.facts.futexes):
+            is64 = self.facts.memory64[futex.memory]
+            written[helpers.futex_name(futex)] = helpers.futex_call(target, futex, is64, host)
         for i, (type, members) in enumerate(
             dispatch_chunks(info.dispatched, self.facts.function_types)
         ):
@@ -431,6 +451,10 @@ def call_params(facts: ModuleFacts, code: bytes, start: int, callee: int) -> byt
     """All operands that the call instruction at ``start`` takes, the table index of an indirect one included."""
     if callee != INDIRECT:
         return facts.function_types[callee].params
+    if code[start] == 0xFE:
+        futex = futex_at(facts, code, start)
+        assert futex is not None
+        return helpers.futex_type(futex.kind, facts.memory64[futex.memory]).params
 
     type, p = leb(code, start + 1)
     table, _ = leb(code, p)

@@ -103,6 +103,7 @@ class StackRecord(Record, kw_only=True):
     entries: list[Entry] = []
     entry: int = 0
     thread: int = 0
+    begun: bool = True
 
 
 class TablesRecord(Record, kw_only=True):

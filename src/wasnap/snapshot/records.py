@@ -7,8 +7,9 @@ Taking (``capture``), while the guest is stopped (its threads are unwound alread
 
 and later, when it may run again (``records``)::
 
-    STACK          with its frames described for people
-    TABLES, HOST
+    STACK          of each guest thread, with its frames described for people
+    TABLES         of each
+    HOST
 
 The pages of its memories (``World.sources``) are most of a snapshot, and go their own way into the
 journal, partly before the guest is stopped and partly after it goes on: saver.py.
@@ -38,6 +39,7 @@ from wasnap.engine import (
     Guest,
     PackedExtent,
     Program,
+    ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Files, Host, HostState, directory_of
@@ -111,8 +113,11 @@ def capture(world: World) -> Captured:
 
 def records(world: World, captured: Captured) -> Iterator[Record]:
     """The records of it, in the journal's words."""
-    yield _stack_record(world, captured.engine)
-    yield TablesRecord(tables=captured.engine.tables)
+    threads = captured.engine.threads
+    for thread in threads:
+        yield _stack_record(world, thread)
+    for thread in threads:
+        yield TablesRecord(tables=thread.tables, thread=thread.thread)
     yield HostRecord(state=captured.host)
 
 
@@ -123,10 +128,11 @@ def restore(world: World, saved: Journal, snapshot: Snapshot, files: Files | Non
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
-    stack = snapshot.record(StackRecord)
-    check_transform(stack.transform, str(saved.path))
+    stacks = snapshot.records(StackRecord)
+    for stack in stacks:
+        check_transform(stack.transform, str(saved.path))
     images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
-    state = _engine_state(world.program, stack, snapshot.record(TablesRecord), images)
+    state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
     world.host.restore(host, history=directory_of(saved.path), files=files)
     world.guest.restore(state, images)
@@ -146,7 +152,7 @@ def check_transform(version: int, where: str) -> None:
 # -- engine <-> STACK, TABLES, MEMORY ---------------------------------------------------------
 
 
-def _stack_record(world: World, state: EngineState) -> StackRecord:
+def _stack_record(world: World, state: ThreadState) -> StackRecord:
     base = world.program.info.frames_base
     frames, names = world.describe(engine.frames_of(state, base))
     pending = state.pending
@@ -167,23 +173,39 @@ def _stack_record(world: World, state: EngineState) -> StackRecord:
         ),
         entries=[journal.Entry(export=e.export, args=list(e.args)) for e in state.entries],
         entry=state.entry,
+        thread=state.thread,
+        begun=state.begun,
     )
 
 
 def _engine_state(
     program: Program,
-    stack: StackRecord,
-    tables: TablesRecord,
+    stacks: list[StackRecord],
+    tables: list[TablesRecord],
     images: list[engine.MemoryImage],
 ) -> EngineState:
+    tables_of = {record.thread: record.tables for record in tables}
+    if not stacks or tables_of.keys() != {stack.thread for stack in stacks}:
+        raise CannotResume("the snapshot does not hold the stack and the tables of each thread")
+    return EngineState(
+        memories=tuple(image.size for image in images),
+        threads=tuple(
+            _thread_state(program, stack, tables_of[stack.thread])
+            for stack in sorted(stacks, key=lambda stack: stack.thread)
+        ),
+    )
+
+
+def _thread_state(
+    program: Program, stack: StackRecord, tables: dict[str, list[int]]
+) -> ThreadState:
     if stack.frames_base != program.info.frames_base or stack.entry >= len(stack.entries):
         raise CannotResume("the snapshot's call stack is not one of this program's")
     pending = stack.pending
-    return EngineState(
+    return ThreadState(
         stack=stack.data,
         fp=stack.fp,
-        memories=tuple(image.size for image in images),
-        tables=tables.tables,
+        tables=tables,
         pending=None
         if pending is None
         else engine.PendingCall(
@@ -191,6 +213,8 @@ def _engine_state(
         ),
         entries=tuple(engine.Entry(e.export, tuple(e.args)) for e in stack.entries),
         entry=stack.entry,
+        thread=stack.thread,
+        begun=stack.begun,
     )
 
 

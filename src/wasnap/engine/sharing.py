@@ -1,0 +1,45 @@
+"""What the threads of a guest share, and which modules can have threads at all."""
+
+from __future__ import annotations
+
+import wasmtime
+
+from wasnap.engine.code import Program
+from wasnap.engine.linear import Shared
+from wasnap.engine.machine import Machine
+from wasnap.engine.memory import GuestMemory
+from wasnap.errors import UnsupportedModule
+from wasnap.wasm.types import I32, FuncType
+
+
+def shared_memories(program: Program) -> dict[int, GuestMemory]:
+    """The shared memories that the module imports, made as it wants them."""
+    found: dict[int, GuestMemory] = {}
+    for i, memory in enumerate(program.info.memories):
+        if memory.shared and memory.imported:
+            assert memory.maximum is not None, "validation asks for one"
+            try:
+                shared = Shared.new(memory.minimum, memory.maximum, is64=memory.is64)
+            except wasmtime.WasmtimeError as error:
+                raise UnsupportedModule(f"the shared memory cannot be had: {error}") from None
+            found[i] = GuestMemory(shared)
+    return found
+
+
+def check_threads(program: Program, machine: Machine) -> None:
+    """Raise UnsupportedModule if it starts threads that could not be run or saved."""
+    if machine.spawns is None:
+        return
+    info = program.info
+    if not info.memories or not all(m.shared and m.imported for m in info.memories):
+        raise UnsupportedModule(
+            "the module starts threads, which need an imported shared memory and no other",
+            "link it with --shared-memory --import-memory",
+        )
+    if machine.signature(machine.spawns) != FuncType(bytes((I32, I32)), b""):
+        raise UnsupportedModule(f"{machine.spawns} does not take two i32")
+    if info.guarded:
+        raise UnsupportedModule(
+            "the module starts threads and keeps an externref across calls: "
+            "a thread that cannot be stopped would stop the others for ever"
+        )

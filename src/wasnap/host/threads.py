@@ -1,0 +1,63 @@
+"""Guest threads: ``wasi.thread-spawn``, and the numbers that threads have.
+
+Source: https://github.com/WebAssembly/wasi-threads: a thread is a new instance of the module over
+the same memory, which begins in the export ``wasi_thread_start``. Numbers go from 1 to 2**29 - 1; the
+main thread has none (0 here). They are given in turn, so that a number comes again late.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import msgspec
+
+from .protocol import Call, HostFunction
+
+MODULE: Final = "wasi"
+ENTRY: Final = "wasi_thread_start"
+NUMBER_MAX: Final = 0x1FFF_FFFF
+_I32 = b"\x7f"
+_EAGAIN: Final = 6
+"""WASI's number for it."""
+
+
+class ThreadsState(msgspec.Struct, frozen=True):
+    """``last``: the number that was given last."""
+
+    last: int = 0
+
+
+class Threads:
+    """The threads of one process, as far as the host knows them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def functions(self) -> dict[tuple[str, str], HostFunction]:
+        """By (module, name)."""
+        name = "thread-spawn"
+        spawn = HostFunction(MODULE, name, _I32, _I32, self.spawn, alone=False, spawns=ENTRY)
+        return {(MODULE, name): spawn}
+
+    def spawn(self, call: Call, start_arg: int) -> int:
+        """Start a thread with this argument: its number, or a negative one: it cannot be had."""
+        while True:
+            with self._lock:
+                self._last = number = self._last % NUMBER_MAX + 1
+            try:
+                call.spawn(number, (number, start_arg))
+            except FileExistsError:  # one that lives since 2**29 others
+                continue
+            except OSError:
+                return -_EAGAIN
+            return number
+
+    def capture(self) -> ThreadsState:
+        """All guest threads are stopped."""
+        return ThreadsState(self._last)
+
+    def restore(self, state: ThreadsState) -> None:
+        """Go on numbering."""
+        self._last = state.last
