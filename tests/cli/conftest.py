@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,8 +52,16 @@ class Command:
             **options,
         )
 
-    def start(self, *args: str) -> Started:
-        """Start it, and wait until the guest has printed ``ready``."""
+    def start(self, *args: str, ready: bool = True, file_size_max: int | None = None) -> Started:
+        """Start it, and wait until the guest has printed ``ready``.
+
+        ``file_size_max``: bytes, a disk that is full.
+        """
+
+        def limit() -> None:
+            if file_size_max is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_max, file_size_max))
+
         process = subprocess.Popen(
             [sys.executable, "-m", "wasnap", *args],
             stdin=subprocess.PIPE,
@@ -61,9 +70,10 @@ class Command:
             bufsize=0,  # or what is read ahead is lost to communicate()
             cwd=self.directory,
             env=self._environment,
+            preexec_fn=limit,
         )
         self._started.append(process)
-        return Started(process)
+        return Started(process, ready)
 
     def write(self, name: str, data: bytes) -> str:
         """A file in the test's directory; its name."""
@@ -79,11 +89,18 @@ class Command:
 class Started:
     """A running ``wasnap``; ``printed``: what its guest printed up to ``ready``."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], ready: bool) -> None:
         self._process = process
-        assert process.stdout is not None
-        self.printed = process.stdout.readline()
-        assert self.printed == b"ready\n", process.communicate()[1].decode()
+        self.printed = b""
+        if ready and self.line() != b"ready\n":
+            raise AssertionError(process.communicate()[1].decode())
+
+    def line(self) -> bytes:
+        """What it prints next."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        self.printed += line
+        return line
 
     @property
     def pid(self) -> int:

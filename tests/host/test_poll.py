@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from wasnap.host import FakeClock, Host, HostConfig
+from wasnap.host import FakeClock, Host, HostConfig, HostState
+from wasnap.host.protocol import CLOCK_AHEAD_NS_MAX
 
 from .conftest import MakeGuest
 from .fakes import DATA, OUT, UNSTABLE, Guest
@@ -158,3 +160,66 @@ def test_bad_pointers_are_found_before_the_wait(make_guest: MakeGuest) -> None:
     assert guest("poll_oneoff", subs, end - 31, n, nevents) == "FAULT"
     assert guest("poll_oneoff", subs, out, n, end - 3) == "FAULT"
     assert guest.call.waits == []
+
+
+class Machine:
+    """A machine's clocks, which pass when told to. Starts at any time it likes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.up = 10**15
+        self.date = 1_700_000_000 * 10**9
+        monkeypatch.setattr(time, "monotonic_ns", lambda: self.up)
+        monkeypatch.setattr(time, "time_ns", lambda: self.date)
+
+    def pass_(self, ns: int) -> None:
+        self.up += ns
+        self.date += ns
+
+
+S = 1_000_000_000
+
+
+def test_what_is_left_of_waits_on_another_machine_later(
+    monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]
+) -> None:
+    """Monotonic time stands still between snapshot and resume, real time does not."""
+    machine = Machine(monkeypatch)
+    first = Guest(Host(HostConfig(stdin=pipe[0])))
+    assert first("clock_time_get", MONOTONIC, 0, OUT) == "SUCCESS"
+    now = first.memory.u64(OUT)
+    waits = {
+        "relative": clock(1, 100 * S),
+        "relative, realtime": clock(1, 100 * S, id=REALTIME),
+        "absolute": clock(1, now + 100 * S, absolute=True),
+        "date": clock(1, machine.date + 100 * S, id=REALTIME, absolute=True),
+    }
+    progress = {}
+    for name, sub in waits.items():
+        progress[name] = first.suspended("poll_oneoff", *setup(first, sub, fd(2, READ, 0)))
+    machine.pass_(30 * S)
+    state = HostState.from_plain(first.host.capture().to_plain())
+    first.host.close()
+    machine.up, machine.date = 5 * S, machine.date + 50 * S  # it was off for 50 s
+    second = Guest(Host(HostConfig(stdin=pipe[0])))
+    second.host.restore(state)
+    left = {}
+    for name, sub in waits.items():
+        second.call.progress, second.call.waits = progress[name], []
+        second.suspended("poll_oneoff", *setup(second, sub, fd(2, READ, 0)))
+        left[name] = second.call.waits[-1][2]
+    ahead = CLOCK_AHEAD_NS_MAX
+    assert left == {
+        "relative": 70 * S - ahead,
+        "relative, realtime": 70 * S - ahead,
+        "absolute": 70 * S - ahead,
+        "date": 20 * S,
+    }
+    machine.pass_(20 * S)
+    second.call.progress = None
+    assert second("poll_oneoff", *setup(second, waits["date"], waits["absolute"])) == "SUCCESS"
+    assert [e[0] for e in events(second)] == [1]
+    assert second("clock_time_get", MONOTONIC, 0, OUT) == "SUCCESS"
+    assert second.memory.u64(OUT) == now + 50 * S + ahead
+    assert second("clock_time_get", REALTIME, 0, OUT) == "SUCCESS"
+    assert second.memory.u64(OUT) == machine.date
+    second.host.close()

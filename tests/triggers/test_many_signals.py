@@ -90,7 +90,7 @@ def test_each_signal_is_heard(wasnap: Command, seed: int) -> None:
     chance = random.Random(seed)
     on = ("--snapshot-on", "sigalrm", "--snapshot-on", "sigtstp")
     started = wasnap.start("run", "--journal", "j", *on, wasnap.write("m.wasm", WORKER))
-    rounds = max(10, COUNT // 10)
+    rounds = max(10, COUNT // 20)
     for done in range(1, rounds + 1):
         pair = [signal.SIGALRM, signal.SIGTSTP]
         chance.shuffle(pair)
@@ -119,7 +119,7 @@ def test_again_and_at_once(wasnap: Command, number: signal.Signals, seed: int) -
     """
     chance = random.Random(seed)
     module = wasnap.write("m.wasm", WORKER)
-    for _ in range(max(3, COUNT // 100)):
+    for _ in range(max(3, COUNT // 200)):
         (wasnap.directory / "j").unlink(missing_ok=True)
         started = wasnap.start("run", "--journal", "j", "--snapshot-timer", "0.005", module)
         for longest in (50_000_000, 5_000_000):

@@ -67,6 +67,11 @@ def snapshots(command: F) -> F:
             help="A name for the snapshots taken now: --at NAME is then the newest of them.",
         ),
         click.option(
+            "--after-snapshot",
+            metavar="COMMAND",
+            help="A shell command to run after each, with WASNAP_SNAPSHOT and WASNAP_JOURNAL set.",
+        ),
+        click.option(
             "--grace",
             type=float,
             metavar="SECONDS",

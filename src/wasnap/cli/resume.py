@@ -27,6 +27,7 @@ def resume(
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
     label: str,
+    after_snapshot: str | None,
     grace: float | None,
     dirs: tuple[str, ...],
     files: Files | None,
@@ -57,6 +58,7 @@ def resume(
         listen=listen,
         label=label,
         files=files,
+        after_snapshot=after_snapshot,
         grace=grace,
         control=True,
     )

@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
 """For a guest to come to its next safepoint when the process ends."""
+_NOW_SECONDS = 0.1
+"""The same, when it ends at once."""
 
 _NEVER = 1 << 62
 
@@ -64,7 +66,8 @@ class Process:
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
     ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
     ``snapshot_timer``: seconds. ``grace``: seconds in which SIGINT and SIGTERM end the process, with
-    or without a snapshot; None: they wait for it. ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
+    or without a snapshot; None: they wait for it. ``after_snapshot``: a shell command for each
+    snapshot (see ``wasnap.triggers.after``). ``stdin``, ``stdout``, ``stderr``: descriptors, used as they are;
     None: the guest has none. ``clock``, ``random``: see ``wasnap.host``; the system's by default.
     ``counted``: take snapshots at safepoints: how many to pass before each; an instrumented
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
@@ -94,6 +97,7 @@ class Process:
         listen: Sequence[str] = (),
         label: str = "",
         grace: float | None = None,
+        after_snapshot: str | None = None,
         stdin: int | None = 0,
         stdout: int | None = 1,
         stderr: int | None = 2,
@@ -107,13 +111,16 @@ class Process:
         control: bool = False,
     ) -> None:
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
-        if journal is None and (wants_snapshots or stop_after_snapshot or label):
+        if journal is None and (wants_snapshots or stop_after_snapshot or after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
         if label:
             check_label(label)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
+        self._after = None
+        if journal is not None and after_snapshot:
+            self._after = triggers.After(after_snapshot, journal)
         self._label = label
         self._files = files
         self._on_snapshot = on_snapshot
@@ -152,6 +159,7 @@ class Process:
         self._world: World | None = None
         self._service: Service | None = None
         self._kept_by_disk = False
+        self._close_seconds = _CLOSE_SECONDS
         self._started_ns = 0
         self._command: list[str] = []
 
@@ -232,7 +240,7 @@ class Process:
             host.close()
             raise
         world = World(program, guest, host, launch.module)
-        cleanup.callback(self._unless_kept, _close, world)
+        cleanup.callback(self._unless_kept, self._close, world)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
@@ -252,6 +260,7 @@ class Process:
                 stop_after=self._stop_after_snapshot,
                 wait=self._counted,
                 on_snapshot=self._on_snapshot,
+                committed=None if self._after is None else self._after.committed,
             )
         if resumed is not None:
             assert journal is not None
@@ -327,11 +336,19 @@ class Process:
             raise
         finally:
             self._kept_by_disk = not service.close(abandon=abandon)
+            if abandon:
+                self._close_seconds = _NOW_SECONDS
 
     def _unless_kept(self, free: Callable[..., None], *what: World) -> None:
         """Free what the saver uses, unless it still does."""
         if not self._kept_by_disk:
             free(*what)
+
+    def _close(self, world: World) -> None:
+        """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
+        if world.guest.close(self._close_seconds):
+            world.host.close()
+        world.close()
 
     def _end(self) -> None:
         """From here on nothing is served any more."""
@@ -352,6 +369,8 @@ class Process:
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)
+        if self._after is not None:
+            cleanup.callback(self._after.close)  # while signals are heard: they end the wait
         cleanup.callback(self._end)  # before that: a trigger may wait for an answer
         cleanup.push(self._finish)
         guest.listen(host.occasions)
@@ -420,6 +439,7 @@ def resume(
     listen: Sequence[str] = (),
     label: str = "",
     grace: float | None = None,
+    after_snapshot: str | None = None,
     stdin: int | None = 0,
     stdout: int | None = 1,
     stderr: int | None = 2,
@@ -444,6 +464,7 @@ def resume(
         listen=listen,
         label=label,
         grace=grace,
+        after_snapshot=after_snapshot,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -452,10 +473,3 @@ def resume(
         on_snapshot=on_snapshot,
         control=control,
     )
-
-
-def _close(world: World) -> None:
-    """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
-    if world.guest.close(_CLOSE_SECONDS):
-        world.host.close()
-    world.close()

@@ -42,7 +42,8 @@ class Service:
 
     ``wait``: the guest never goes on before a snapshot is committed. ``newest``: the snapshot that
     the process is in, its id and when it was taken (ns since 1970). ``label``: of snapshots whose
-    request has none.
+    request has none. ``on_snapshot``: called with each id while the guest stands still at it,
+    ``committed``: whether or not it does.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Service:
         stop_after: bool,
         wait: bool,
         on_snapshot: Callable[[int], None] | None,
+        committed: Callable[[int], None] | None,
     ) -> None:
         self.saved_activity = 0
         """The guest's activity at the last snapshot."""
@@ -66,6 +68,7 @@ class Service:
         self._guest = guest
         self._stop_after = stop_after
         self._on_snapshot = on_snapshot
+        self._committed = committed
         self._wait = wait or stop_after or on_snapshot is not None
         self._prepared: Request | None = None
         self._flight: _Flight | None = None
@@ -153,22 +156,29 @@ class Service:
                 self._prepared = None
             if not isinstance(error, _HARMLESS):
                 raise error
-            self._tell(error)
+            self._tell(error, Then() if flight is None else flight.request.then)
             return False
         assert flight is not None
         self.newest = outcome.snapshot, time.time_ns()
         if self._told:
             self._told.clear()
             log.warning("snapshots can be written again")
+        fields = {
+            "snapshot": outcome.snapshot,
+            "trigger": flight.request.trigger,
+            "stopped_ms": round(1000 * (flight.captured - flight.began), 1),
+            "written_ms": round(1000 * (time.perf_counter() - flight.began), 1),
+        }
         log.debug(
-            "snapshot %d (%s): %.1f ms, written in %.1f ms",
-            outcome.snapshot,
-            flight.request.trigger,
-            1000 * (flight.captured - flight.began),
-            1000 * (time.perf_counter() - flight.began),
+            "snapshot %(snapshot)d (%(trigger)s): %(stopped_ms).1f ms, "
+            "written in %(written_ms).1f ms",
+            fields,
+            extra={"fields": fields},
         )
         if self._on_snapshot is not None:
             self._on_snapshot(outcome.snapshot)
+        if self._committed is not None:
+            self._committed(outcome.snapshot)
         flight.request.serve(outcome.snapshot)
         return True
 
@@ -181,12 +191,14 @@ class Service:
                 log.debug("no snapshot (timer): the last one is still being written")
                 self._desk.refuse(request, WasnapError("the last snapshot is being written"))
 
-    def _tell(self, error: BaseException) -> None:
+    def _tell(self, error: BaseException, then: Then) -> None:
         """A snapshot failed: say so once for each cause."""
         reason = str(error)
         if reason not in self._told:
             self._told.add(reason)
-            log.warning("no snapshot: %s; the program goes on", reason)
+            ends = then.anyway and then.end is not None
+            what = "the process ends" if ends else "the program goes on"
+            log.warning("no snapshot: %s; %s", reason, what)
 
 
 def _urgent(then: Then) -> bool:

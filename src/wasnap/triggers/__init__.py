@@ -24,6 +24,7 @@ from collections.abc import Iterable
 
 from wasnap.errors import UsageError
 from wasnap.host.protocol import EXPLICIT, IDLE, LISTEN, OUTSIDE, STDIN
+from wasnap.triggers.after import After
 from wasnap.triggers.desk import Desk
 from wasnap.triggers.occasions import First, Idle
 from wasnap.triggers.request import Around, Request, Submit, Then, Trigger
@@ -43,6 +44,7 @@ __all__ = [
     "DEFAULTS",
     "NAMES",
     "TIMER_SECONDS",
+    "After",
     "Around",
     "Desk",
     "EndNow",
