@@ -32,7 +32,7 @@ from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
 from wasnap.host import Address, HostConfig, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
-from wasnap.journal import Directory, Journal, Snapshot, StartRecord
+from wasnap.journal import Directory, Durability, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
 from wasnap.version import VERSION
 
@@ -61,6 +61,7 @@ class Launch:
     journal: Journal | None = None
     snapshot: Snapshot | None = None
     create: Path | None = None
+    durability: Durability = "system"
 
     def load(self) -> Program:
         """The code to be run. Raises InvalidModule or UnsupportedModule.
@@ -92,7 +93,9 @@ class Launch:
         """
         if self.create is not None and self.journal is None:
             self.start.listen = list(listening)
-            self.journal = Journal.create(self.create, self.module, self.start, overwrite=True)
+            self.journal = Journal.create(
+                self.create, self.module, self.start, overwrite=True, durability=self.durability
+            )
         return self.journal
 
     def close(self) -> None:
@@ -110,12 +113,13 @@ def begin(
     fresh: bool = False,
     counted: bool = False,
     name: str = "",
+    durability: Durability = "system",
 ) -> Launch:
     """Decide. Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume."""
     if module is None:
         if journal is None:
             raise UsageError("there is neither a module nor a journal")
-        return _from_journal(journal, at, config)
+        return _from_journal(journal, at, config, durability)
     data, name = _read(module, name)
     config = _with_name(config, name)
     start = StartRecord(
@@ -133,13 +137,13 @@ def begin(
         counted=counted,
         options={"unknown_imports": config.unknown_imports},
     )
-    launch = Launch(data, name, config, start, create=journal)
+    launch = Launch(data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
         return launch
     if fresh:
         _must_be_journal(journal)
         return launch
-    opened = Journal.open_for_writing(journal)
+    opened = Journal.open_for_writing(journal, durability=durability)
     try:
         if opened.start.module_sha256 != start.module_sha256:
             raise WrongModule(
@@ -163,8 +167,10 @@ def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     )
 
 
-def _from_journal(path: Path, at: int | str | None, config: HostConfig) -> Launch:
-    opened = Journal.open_for_writing(path)
+def _from_journal(
+    path: Path, at: int | str | None, config: HostConfig, durability: Durability
+) -> Launch:
+    opened = Journal.open_for_writing(path, durability=durability)
     try:
         config = _with_recorded(opened, config)
         return _resumed(opened, at, opened.module(), config)

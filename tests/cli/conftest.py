@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,15 +54,23 @@ class Command:
             **options,
         )
 
-    def start(self, *args: str, ready: bool = True, file_size_max: int | None = None) -> Started:
+    def start(
+        self,
+        *args: str,
+        ready: bool = True,
+        file_size_max: int | None = None,
+        terminal: int | None = None,
+    ) -> Started:
         """Start it, and wait until the guest has printed ``ready``.
 
-        ``file_size_max``: bytes, a disk that is full.
+        ``file_size_max``: bytes, a disk that is full. ``terminal``: the one that controls it.
         """
 
-        def limit() -> None:
+        def prepare() -> None:
             if file_size_max is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_max, file_size_max))
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
         process = subprocess.Popen(
             [sys.executable, "-m", "wasnap", *args],
@@ -70,7 +80,8 @@ class Command:
             bufsize=0,  # or what is read ahead is lost to communicate()
             cwd=self.directory,
             env=self._environment,
-            preexec_fn=limit,
+            preexec_fn=prepare,
+            start_new_session=terminal is not None,
         )
         self._started.append(process)
         return Started(process, ready)

@@ -136,7 +136,7 @@ def test_stop_after_snapshot(wasnap: Command) -> None:
 def test_at(wasnap: Command) -> None:
     """``--at N`` goes back to an earlier snapshot."""
     module = wasnap.write("slow.wasm", SLOW)
-    wasnap("run", "--journal", "j", "--snapshot-timer", "0.02", module)
+    wasnap("run", "--journal", "j", "--durability", "process", "--snapshot-timer", "0.02", module)
     outputs = [wasnap("resume", "j", "--at", str(n)).stdout for n in (1, 2)]
     whole = wat.counted(60, 1_000_000)
     assert all(whole.endswith(output) for output in outputs)
@@ -146,7 +146,7 @@ def test_at(wasnap: Command) -> None:
 def test_labels(wasnap: Command) -> None:
     """A branch with a name: its newest snapshot is resumed by it; one that is given later, too."""
     module = wasnap.write("slow.wasm", SLOW)
-    wasnap("run", "--journal", "j", "--snapshot-timer", "0.02", module)
+    wasnap("run", "--journal", "j", "--durability", "process", "--snapshot-timer", "0.02", module)
     options = ["--snapshot-timer", "0.02", "--stop-after-snapshot"]
     branch = wasnap("resume", "j", "--at", "1", "--label", "other", *options)
     assert branch.returncode == 0

@@ -85,6 +85,9 @@ def test_snapshot(wasnap: Command) -> None:
     with Journal.open(wasnap.directory / "j") as journal:
         (snapshot,) = journal.snapshots
     assert (snapshot.trigger, snapshot.label) == ("explicit", "before the upgrade")
+    wrong = wasnap("snapshot", str(started.pid), "--label", "7")
+    assert wrong.returncode == 64
+    assert b"label" in wrong.stderr
     assert started.end(b"a") == (7, b"ready\n97\n", "")
     goes_on(wasnap, b"ready\n97\n", stdin=b"a")
 

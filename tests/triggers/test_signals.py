@@ -103,3 +103,22 @@ def test_a_signal_to_oneself_without_a_journal(wasnap: Command) -> None:
     """It has its effect."""
     done = wasnap("run", wasnap.write("m.wasm", wat.raiser(WASI["sigterm"])))
     assert (done.returncode, done.stdout) == (143, b"ready\n")
+
+
+def test_from_the_terminal(wasnap: Command) -> None:
+    """Ctrl-Z and Ctrl-C, typed: the process stands still, goes on, and ends, with a snapshot each."""
+    ours, theirs = os.openpty()
+    try:
+        on = ("--snapshot-on", "sigtstp", "--snapshot-on", "sigint")
+        module = wasnap.write("m.wasm", wat.endless())
+        started = wasnap.start("run", "--journal", "j", *on, module, terminal=theirs)
+        os.write(ours, b"\x1a")
+        assert stopped(started.pid)
+        assert taken(wasnap.directory / "j") == ["sigtstp"]
+        started.signal(signal.SIGCONT)
+        os.write(ours, b"\x03")
+        assert started.end()[:2] == (130, b"ready\n")
+        assert taken(wasnap.directory / "j") == ["sigtstp", "sigint"]
+    finally:
+        os.close(ours)
+        os.close(theirs)

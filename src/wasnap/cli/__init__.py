@@ -31,6 +31,7 @@ _COMMANDS = {
     "signal": "Send a running process a signal.",
     "stop": "Have a running process take a snapshot and end.",
     "journal": "Look at journals, and work on them.",
+    "doctor": "Show what this machine has of what wasnap can use.",
     "instrument": "Write the module that is really run.",
 }
 

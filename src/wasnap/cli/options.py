@@ -61,6 +61,12 @@ def snapshots(command: F) -> F:
             help="End after a snapshot, with exit code 0 (130 and 143 for sigint and sigterm).",
         ),
         click.option(
+            "--durability",
+            type=click.Choice(["system", "process"]),
+            default="system",
+            help="What a snapshot survives: loss of power, or only any death of the process (system).",
+        ),
+        click.option(
             "--label",
             default="",
             metavar="NAME",

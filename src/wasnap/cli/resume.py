@@ -11,6 +11,7 @@ from wasnap.cli import options
 
 if TYPE_CHECKING:
     from wasnap.host import Files
+    from wasnap.journal import Durability
 
 
 @click.command()
@@ -26,6 +27,7 @@ def resume(
     snapshot_on: tuple[str, ...],
     snapshot_timer: float | None,
     stop_after_snapshot: bool,
+    durability: Durability,
     label: str,
     after_snapshot: str | None,
     grace: float | None,
@@ -55,6 +57,7 @@ def resume(
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
+        durability=durability,
         listen=listen,
         label=label,
         files=files,

@@ -20,7 +20,9 @@ from wasnap import triggers
 from wasnap.control import messages, place
 from wasnap.control.messages import Answer, Message, Refused, Sent, Snapshot, Status, StatusOf, Stop
 from wasnap.errors import UsageError, WasnapError
+from wasnap.journal import check_label
 from wasnap.triggers import Request, Submit, Then, Trigger
+from wasnap.triggers.request import GO_ON
 
 log = logging.getLogger(__name__)
 
@@ -114,23 +116,26 @@ class Server:
             case StatusOf():
                 return self._status()
             case Snapshot(label=label):
-                return messages.Taken(self._take(Request("explicit", label=label)))
+                return self._take(label)
             case Stop(label=label):
-                request = Request("explicit", label=label, then=Then(end=0))
-                return messages.Taken(self._take(request))
+                return self._take(label, Then(end=0))
             case messages.Signal(number=number):
                 if number not in signal.valid_signals():
                     raise UsageError(f"there is no signal {number}")
                 return Sent()
 
-    def _take(self, request: Request) -> int:
+    def _take(self, label: str, then: Then = GO_ON) -> Answer:
+        """A snapshot, committed."""
         if self._submit is None:
             raise UsageError(
                 "the process has no journal: its snapshots have nowhere to go",
                 "start it with --journal FILE; wasnap signal PID SIGTERM ends it as it is",
             )
+        if label:
+            check_label(label)
+        request = Request("explicit", label=label, then=then)
         self._submit(request)
-        return request.result()
+        return messages.Taken(request.result())
 
     def _send(self, number: int) -> None:
         """Real signals go the way of real signals; SIGSTOP has none that can be heard."""

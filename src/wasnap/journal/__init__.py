@@ -19,6 +19,7 @@
     places    where each page of a memory stands in the file
     sift      which pages a snapshot has to store
     pages     pages that have changed -> extents; again and again, until the commit
+    trust     which snapshots need not be read through before they are used
     writer    one snapshot, written; the one commit point
     labels    names for snapshots
     journal   Journal: the door for everybody else

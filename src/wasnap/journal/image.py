@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -143,10 +143,11 @@ class MemoryImage:
 
         ``verified``: blocks known to be right, which are skipped; those found right are added.
         """
-        for block in self.blocks:
-            if block in verified:
-                continue
-            if stored_crc(self.storage, block) != block.crc:
+        unchecked = [block for block in self.blocks if block not in verified]
+        crc = partial(stored_crc, self.storage)
+        crcs = pack.in_parallel(crc, unchecked) if len(unchecked) > 1 else map(crc, unchecked)
+        for block, found in zip(unchecked, crcs, strict=True):
+            if found != block.crc:
                 part = next(part for part in self.parts if block_of(part) == block)
                 raise JournalError(
                     f"memory {self.index}, pages {part.first_page} to {part.end - 1}, is damaged"

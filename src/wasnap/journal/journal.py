@@ -20,12 +20,13 @@ from wasnap.journal.image import Block
 from wasnap.journal.index import Damaged, Index
 from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
 from wasnap.journal.places import Known
-from wasnap.journal.proof import SnapshotInfo
+from wasnap.journal.proof import Entry, SnapshotInfo
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
 from wasnap.journal.scan import Gap, checked_or_none, identify, read_checked, walk
 from wasnap.journal.snapshot import Snapshot
 from wasnap.journal.storage import Storage, Window, write_all
 from wasnap.journal.survey import Progress, survey, tail
+from wasnap.journal.trust import Trust
 from wasnap.journal.writer import Log, SnapshotWriter
 
 Durability = Literal["system", "process"]
@@ -51,6 +52,7 @@ class Journal:
         self._log = log
         self._clock = clock
         self._known = Known()
+        self._trust = Trust(storage)
         self._verified: set[Block] = set()
 
     @classmethod
@@ -243,8 +245,10 @@ class Journal:
     def load(self, snapshot: int, *, verify: bool = True) -> Snapshot:
         """A snapshot's records and memory images. NoSuchSnapshot; JournalError if it is damaged.
 
-        ``verify``: check the crc of all page data it rests on, which reads it once.
+        ``verify``: check the crc of all page data it rests on, which reads it once; unless it is
+        known to be right (see ``trust``).
         """
+        verify = verify and snapshot not in self._trust
         try:
             return self._load(snapshot, verify=verify)
         except JournalError:
@@ -260,6 +264,8 @@ class Journal:
             loaded = Snapshot(self._storage, list(index.chain(snapshot)))
             if verify:
                 loaded.verify(self._verified)
+                if self._log is not None:
+                    self._trust.checked(snapshot)
         except JournalError as error:
             if index.complete:
                 index.mark_damaged(snapshot, error.message)
@@ -271,7 +277,8 @@ class Journal:
         """The newest snapshot that is intact. NoSuchSnapshot if there is none."""
         if not self._index.complete:
             try:
-                return self._load(self._index.newest, verify=verify)
+                newest = self._index.newest
+                return self._load(newest, verify=verify and newest not in self._trust)
             except JournalError:
                 self._complete()
         for info in reversed(self.snapshots):
@@ -291,7 +298,7 @@ class Journal:
         """
         for info in self.snapshots:
             try:
-                self.load(info.id)
+                self._load(info.id, verify=True)
             except JournalError:
                 continue  # it is in `damaged` now
 
@@ -318,6 +325,7 @@ class Journal:
                 depth = self._complete().entry(parent).info.depth + 1  # or says which there are
             base = None if full else base_for(self._index, self._index.entry(parent))
         index = self._index
+        self._trust.check()
         record = BeginRecord(
             id=index.next_id,
             parent=parent,
@@ -333,10 +341,14 @@ class Journal:
             record,
             index.last_commit,
             str(self.path),
-            index.add,
+            self._committed,
             lambda: self._known_of(parent),
             () if base is None else base.between,
         )
+
+    def _committed(self, entry: Entry) -> None:
+        self._index.add(entry)
+        self._trust.add(entry.info.id, entry.info.base and entry.info.parent)
 
     def label(self, snapshot: int, label: str) -> None:
         """Gives a snapshot a name, or takes it away (empty). UsageError, NoSuchSnapshot,
@@ -347,10 +359,12 @@ class Journal:
             labels.check_label(label)
         index = self._complete()
         index.entry(snapshot)
+        self._trust.check()
         try:
             index.label(
                 snapshot, label, labels.append(self._log, snapshot, index.last_commit, label)
             )
+            self._trust.note()
         except OSError as error:
             raise JournalWriteFailed(
                 f"the label could not be written to {self.path}: {error.strerror}",

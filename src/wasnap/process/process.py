@@ -39,7 +39,7 @@ from wasnap.host import (
     directory_of,
 )
 from wasnap.host.signals import pause
-from wasnap.journal import check_label
+from wasnap.journal import Durability, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
@@ -77,7 +77,8 @@ class Process:
     None: the process's own changes are undone, others' are a reason to refuse (CannotResume);
     ``rewind``: the others' are left alone; ``keep``: all files stay as they are; ``fail``: any
     change is a reason to refuse.
-    ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
+    ``durability``: what a committed snapshot survives: loss of power (``system``), or any death of
+    the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     """
 
@@ -107,6 +108,7 @@ class Process:
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
         files: Files | None = None,
+        durability: Durability = "system",
         on_snapshot: Callable[[int], None] | None = None,
         control: bool = False,
     ) -> None:
@@ -140,6 +142,7 @@ class Process:
         self._at = at
         self._fresh = fresh
         self._name = name
+        self._durability = durability
         self._clock = clock
         self._random = random
         self._counted = counted is not None
@@ -223,6 +226,7 @@ class Process:
             fresh=self._fresh,
             counted=self._counted,
             name=self._name,
+            durability=self._durability,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -264,10 +268,11 @@ class Process:
             )
         if resumed is not None:
             assert journal is not None
-            restore(world, journal, resumed, self._files)
+            restore(world, journal, resumed, self._files, sync=self._durability == "system")
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
         elif journal is not None:
-            world.host.note_changes(directory_of(journal.path))
+            sync = self._durability == "system"
+            world.host.note_changes(directory_of(journal.path), sync=sync)
         self._world = world
         if resumed is not None:
             self._proceed(world)
@@ -445,6 +450,7 @@ def resume(
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
     files: Files | None = None,
+    durability: Durability = "system",
     on_snapshot: Callable[[int], None] | None = None,
     control: bool = False,
 ) -> Process:
@@ -470,6 +476,7 @@ def resume(
         stderr=stderr,
         counted=counted,
         files=files,
+        durability=durability,
         on_snapshot=on_snapshot,
         control=control,
     )

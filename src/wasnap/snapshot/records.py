@@ -121,10 +121,18 @@ def records(world: World, captured: Captured) -> Iterator[Record]:
     yield HostRecord(state=captured.host)
 
 
-def restore(world: World, saved: Journal, snapshot: Snapshot, files: Files | None = None) -> None:
+def restore(
+    world: World,
+    saved: Journal,
+    snapshot: Snapshot,
+    files: Files | None = None,
+    *,
+    sync: bool = True,
+) -> None:
     """Make the world's new guest and host what was saved; the guest is then stopped.
 
     ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
+    ``sync``: later snapshots wait until what was noted of files is on the device.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
@@ -134,7 +142,7 @@ def restore(world: World, saved: Journal, snapshot: Snapshot, files: Files | Non
     images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host, history=directory_of(saved.path), files=files)
+    world.host.restore(host, history=directory_of(saved.path), files=files, sync=sync)
     world.guest.restore(state, images)
     for source, image in zip(world.sources, images, strict=True):
         source.restored(image)
