@@ -23,6 +23,7 @@ RANKS = {
     "journal": 3,
     "host": 4,
     "engine": 5,
+    "layers": 5,
     "snapshot": 6,
     "triggers": 6,
     "launch": 7,

@@ -24,13 +24,13 @@ import time
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast, get_args
 
 import msgspec
 
 from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
-from wasnap.host import Address, HostConfig, Mapping
+from wasnap.host import Address, HostConfig, Kind, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import Directory, Durability, Journal, Snapshot, StartRecord
 from wasnap.snapshot import check_transform
@@ -45,7 +45,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
 
 Directories: TypeAlias = MappingOf[str, str | os.PathLike[str] | Mapping]
-"""Guest path -> host path, or a ``Mapping`` (which can be read-only)."""
+"""Guest path -> host path, or a ``Mapping`` (read-only, ``Mapping.tmp()``, ``Mapping.overlay()``);
+its own guest path is not looked at."""
 
 
 @dataclass
@@ -131,7 +132,13 @@ def begin(
         args=[_text(argument) for argument in config.args],
         env={_text(key): _text(value) for key, value in config.env.items()},
         dirs=[
-            Directory(guest=m.guest, host=os.path.abspath(m.host), readonly=m.readonly)
+            Directory(
+                guest=m.guest,
+                host=os.path.abspath(m.host) if m.host else "",
+                readonly=m.readonly,
+                mapping=m.kind,
+                size=m.size,
+            )
             for m in config.dirs
         ],
         counted=counted,
@@ -162,7 +169,7 @@ def begin(
 def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     """As ``HostConfig`` wants them."""
     return tuple(
-        host if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
+        replace(host, guest=guest) if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
         for guest, host in (dirs or {}).items()
     )
 
@@ -184,7 +191,11 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
-    config = replace(config, unknown_imports=start.options.get("unknown_imports", "refuse"))
+    config = replace(
+        config,
+        unknown_imports=start.options.get("unknown_imports", "refuse"),
+        dirs=tuple(replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs),
+    )
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 
@@ -192,9 +203,10 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
     """The configuration with the recorded directories and addresses that were not given again."""
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
+    granted = [d for d in recorded if d.mapping != "tmp"]  # what is in memory is nobody's
     addresses = journal.start.listen[len(config.listen) :]
-    if (recorded or addresses) and not _is_ours(journal):
-        wanted = [f"--dir HOST::{d.guest}" for d in recorded]
+    if (granted or addresses) and not _is_ours(journal):
+        wanted = [f"--{d.mapping} HOST::{d.guest}" for d in granted]
         wanted += [f"--listen {each}" for each in journal.start.listen] if addresses else []
         raise CannotResume(
             f"the directories and addresses recorded in {journal.path} are not used: "
@@ -202,7 +214,7 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
             f"give them again ({' '.join(wanted)}), or chmod go-w your own copy of the journal",
         )
     config = _at_recorded_ports(journal, config)
-    dirs = {d.guest: Mapping(d.host, d.guest, d.readonly) for d in journal.start.dirs}
+    dirs = {d.guest: _recorded(d) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
     return replace(config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses))
 
@@ -214,6 +226,17 @@ def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:
         if listen[i].port == 0:
             listen[i] = msgspec.structs.replace(listen[i], port=Address.parse(recorded).port)
     return replace(config, listen=tuple(map(str, listen)))
+
+
+def _recorded(directory: Directory) -> Mapping:
+    if directory.mapping not in get_args(Kind):
+        raise JournalError(
+            f"{directory.guest} is mapped in a way that this wasnap does not know:"
+            f" {directory.mapping}",
+            "resume it with the wasnap that made it",
+        )
+    kind = cast(Kind, directory.mapping)
+    return Mapping(directory.host, directory.guest, directory.readonly, kind, directory.size)
 
 
 def _is_ours(journal: Journal) -> bool:

@@ -3,12 +3,11 @@ they are in a file."""
 
 from __future__ import annotations
 
-import tempfile
 from typing import NamedTuple
 
 import msgspec
 
-from wasnap.host import Arena, HostState, SavedRun
+from wasnap.host import Arena, HostState
 
 from .fakes import Guest
 
@@ -24,11 +23,7 @@ class Saved(NamedTuple):
 
     def arena(self) -> Arena:
         """What a journal would load."""
-        with tempfile.TemporaryFile() as file:
-            file.write(b"".join(self.pages.values()))
-            file.flush()
-            runs = [SavedRun(page, 1, file.fileno(), i * PAGE) for i, page in enumerate(self.pages)]
-            return Arena.load(self.total, runs)
+        return Arena.load(self.total, self.pages.items())
 
 
 def saved(guest: Guest) -> Saved:
@@ -37,11 +32,10 @@ def saved(guest: Guest) -> Saved:
     state = msgspec.msgpack.encode(guest.host.capture().to_plain())
     arena = guest.host.arena
     pages = dict(guest.saved.pages) if isinstance(guest.saved, Saved) else {}
-    for first, content in arena.changes():
-        data = bytes(content * PAGE) if isinstance(content, int) else bytes(content)
-        for i in range(len(data) // PAGE):
-            pages[first + i] = data[i * PAGE : (i + 1) * PAGE]
-    arena.accept()
+    for first, end in arena.written():
+        data = bytes(arena[first * PAGE : end * PAGE])
+        for page in range(first, end):
+            pages[page] = data[(page - first) * PAGE : (page - first + 1) * PAGE]
     guest.saved = Saved(
         HostState.from_plain(msgspec.msgpack.decode(state)),
         arena.total,

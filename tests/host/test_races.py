@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from wasnap.host import beneath
 
 from .conftest import KINDS, MakeGuest, use_walk
 from .fakes import DATA, OUT, PATH2, RIGHTS_READ, RIGHTS_WRITE, Guest
@@ -207,3 +212,18 @@ def test_a_file_replaced_by_a_link_between_two_calls(
         assert two("path_link", "swap/again", "mine2")(victim) == "SUCCESS", "the link itself"
         assert victim.try_open("mine2", rights=RIGHTS_READ) == "PERM"
     assert outside(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_a_kernel_that_refuses_openat2_is_done_without(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old one, or a container's filter."""
+
+    def syscall(*arguments: object) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    library = SimpleNamespace(syscall=syscall)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args, **options: library)
+    assert beneath._bind_openat2() is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -15,16 +16,47 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., None])
 
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+"""Powers of two."""
+
 
 def directories(command: F) -> F:
-    """``--dir``."""
-    return click.option(
-        "--dir",
-        "dirs",
-        multiple=True,
-        metavar="HOST[::GUEST][:ro]",
-        help="Give the guest a directory, under the same name or as GUEST; :ro for reading only.",
-    )(command)
+    """``--dir``, ``--tmp`` and ``--overlay``: together they are the argument ``dirs``."""
+
+    @functools.wraps(command)
+    def with_mappings(*args: Any, tmps: tuple[str, ...], **kwargs: Any) -> None:
+        overlays = kwargs.pop("overlays")
+        kwargs["dirs"] = read_mappings(kwargs["dirs"], tmps, overlays)
+        command(*args, **kwargs)
+
+    given: Callable[..., None] = with_mappings
+    for option in (
+        click.option(
+            "--overlay",
+            "overlays",
+            multiple=True,
+            metavar="HOST[::GUEST][:ro][:size=N]",
+            help="Give the guest a directory to read; what it writes is kept in the snapshots.",
+        ),
+        click.option(
+            "--tmp",
+            "tmps",
+            multiple=True,
+            metavar="GUEST[:size=N]",
+            help="Give the guest an empty directory in memory, kept in the snapshots; of at most N "
+            "bytes (1G; K, M, G and T are understood).",
+        ),
+        click.option(
+            "--dir",
+            "dirs",
+            multiple=True,
+            metavar="HOST[::GUEST][:ro]",
+            help="Give the guest a directory, under the same name or as GUEST; :ro for reading "
+            "only.",
+        ),
+    ):
+        given = option(given)
+    return cast(F, given)
 
 
 def addresses(command: F) -> F:
@@ -134,21 +166,59 @@ def messages(command: F) -> F:
     return command
 
 
-def read_dirs(values: Iterable[str]) -> dict[str, Mapping]:
-    """``HOST[::GUEST][:ro]`` each. Raises UsageError."""
+def read_mappings(
+    dirs: Iterable[str], tmps: Iterable[str], overlays: Iterable[str]
+) -> dict[str, Mapping]:
+    """By guest path. Raises UsageError."""
     from wasnap.host import Mapping
 
     found: dict[str, Mapping] = {}
-    for value in values:
-        rest = value.removesuffix(":ro")
-        host, separator, guest = rest.partition("::")
-        guest = guest if separator else host
-        if not host or not guest:
-            raise UsageError(f"--dir {value} names no directory", "write --dir HOST[::GUEST][:ro]")
-        if guest in found:
-            raise UsageError(f"two directories are mapped as {guest}", "give each its own name")
-        found[guest] = Mapping(host, guest, readonly=rest != value)
+
+    def add(mapping: Mapping) -> None:
+        if mapping.guest in found:
+            raise UsageError(
+                f"two directories are mapped as {mapping.guest}", "give each its own name"
+            )
+        found[mapping.guest] = mapping
+
+    for value in dirs:
+        host, guest, readonly = _host_and_guest("--dir", value, value)
+        add(Mapping(host, guest, readonly))
+    for value in tmps:
+        guest, size = _with_size("--tmp", value)
+        if not guest or "::" in guest:
+            raise UsageError(f"--tmp {value} names no directory", "write --tmp GUEST")
+        add(Mapping.tmp(guest, size))
+    for value in overlays:
+        rest, size = _with_size("--overlay", value)
+        host, guest, readonly = _host_and_guest("--overlay", value, rest)
+        add(Mapping.overlay(host, guest, size, readonly=readonly))
     return found
+
+
+def _host_and_guest(option: str, value: str, rest: str) -> tuple[str, str, bool]:
+    """``HOST[::GUEST][:ro]``."""
+    names = rest.removesuffix(":ro")
+    host, separator, guest = names.partition("::")
+    guest = guest if separator else host
+    if not host or not guest:
+        raise UsageError(
+            f"{option} {value} names no directory", f"write {option} HOST[::GUEST][:ro]"
+        )
+    return host, guest, names != rest
+
+
+def _with_size(option: str, value: str) -> tuple[str, int | None]:
+    """``...[:size=N]``; bytes."""
+    rest, separator, text = value.rpartition(":size=")
+    if not separator:
+        return value, None
+    digits, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    if not (digits.isascii() and digits.isdigit()) or unit not in _UNITS or not int(digits):
+        raise UsageError(
+            f"{option} {value} has no size that can be understood", "write :size=N, as in :size=64M"
+        )
+    return rest, int(digits) << _UNITS[unit]
 
 
 def read_env(values: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Files
+    from wasnap.host import Files, Mapping
     from wasnap.journal import Durability
 
 
@@ -31,7 +31,7 @@ def resume(
     label: str,
     after_snapshot: str | None,
     grace: float | None,
-    dirs: tuple[str, ...],
+    dirs: dict[str, Mapping],
     files: Files | None,
     listen: tuple[str, ...],
     journal: str,
@@ -45,15 +45,15 @@ def resume(
       wasnap resume --dir elsewhere::/data job.journal
 
     New snapshots go to the same journal. Its directories and addresses are used again if the journal
-    is your own file and nobody else may write to it; --dir replaces them one by one, and the n-th
-    --listen the n-th address.
+    is your own file and nobody else may write to it; --dir and --overlay replace them one by one, and
+    the n-th --listen the n-th address.
     """
     from wasnap.process import resume as resumed
 
     process = resumed(
         journal,
         at,
-        dirs=options.read_dirs(dirs),
+        dirs=dirs,
         snapshot_on=snapshot_on or None,
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,

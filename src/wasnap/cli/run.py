@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Files, UnknownImports
+    from wasnap.host import Files, Mapping, UnknownImports
     from wasnap.journal import Durability
 
 
@@ -41,7 +41,7 @@ def run(
     label: str,
     after_snapshot: str | None,
     grace: float | None,
-    dirs: tuple[str, ...],
+    dirs: dict[str, Mapping],
     files: Files | None,
     listen: tuple[str, ...],
     env: tuple[str, ...],
@@ -55,6 +55,7 @@ def run(
       wasnap run hello.wasm
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
+      wasnap run --tmp /tmp --overlay data::/data job.wasm    what it writes is in the snapshots
       wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
@@ -63,8 +64,9 @@ def run(
     line starts a job and goes on with it after a crash. Ctrl-C takes a snapshot and ends with 130;
     a second Ctrl-C ends at once.
 
-    The guest sees nothing but what it is given: no directory without --dir, no variable without
-    --env, no network without --listen.
+    The guest sees nothing but what it is given: no directory without --dir, --tmp or --overlay, no
+    variable without --env, no network without --listen. What it writes to --tmp and --overlay is
+    not on any disk but in the snapshots: see wasnap journal export-files.
     """
     from wasnap.process import Process
 
@@ -72,7 +74,7 @@ def run(
         module,
         args,
         options.read_env(env),
-        options.read_dirs(dirs),
+        dirs,
         journal=journal,
         fresh=fresh,
         snapshot_on=snapshot_on or None,

@@ -25,11 +25,11 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import Files, HostConfig, Mapping, UnknownImports
+from .config import Files, HostConfig, Kind, Mapping, UnknownImports
 from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
-from .tree.arena import Arena, SavedRun
+from .tree.arena import Arena
 from .world import Host, HostState
 
 __all__ = [
@@ -41,9 +41,9 @@ __all__ = [
     "Host",
     "HostConfig",
     "HostState",
+    "Kind",
     "Mapping",
     "Random",
-    "SavedRun",
     "SeededRandom",
     "SystemClock",
     "SystemRandom",

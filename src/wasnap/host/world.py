@@ -171,6 +171,11 @@ class Host:
             return HostRoot(mapping)
         return TreeRoot(mapping, self.arena, lambda: self.clock.realtime())
 
+    @property
+    def uses_arena(self) -> bool:
+        """Whether there can be anything in the arena."""
+        return bool(self._trees())
+
     def _trees(self) -> dict[str, TreeRoot]:
         return {guest: root for guest, root in self._roots.items() if isinstance(root, TreeRoot)}
 

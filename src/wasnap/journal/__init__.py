@@ -35,7 +35,7 @@ from wasnap.journal.image import Extent, MemoryImage
 from wasnap.journal.index import Damaged
 from wasnap.journal.journal import Durability, Journal
 from wasnap.journal.labels import check_label
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
 from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import (
     BeginRecord,
@@ -54,6 +54,7 @@ from wasnap.journal.storage import Storage
 from wasnap.journal.writer import SnapshotWriter
 
 __all__ = [
+    "HOST_MEMORY",
     "PAGE_SIZE",
     "BeginRecord",
     "Damaged",

@@ -120,6 +120,18 @@ class MemoryImage:
         content.append(ZERO_PAGE * (end - first_page))
         return b"".join(content)
 
+    def content(self) -> Iterator[tuple[int, bytes | memoryview]]:
+        """First page and content of all runs of pages that are stored, in no order; the others are
+        zero. JournalError as for ``read``.
+        """
+        step = CHUNK // PAGE_SIZE
+        for extent in self.extents:
+            if extent.offset is not None:
+                end = extent.first_page + extent.n_pages
+                for first in range(extent.first_page, end, step):
+                    yield first, self.read(first, min(step, end - first))
+        yield from self.unpack()
+
     def unpack(self) -> Iterator[tuple[int, memoryview]]:
         """First page and content of all runs of pages that are stored compressed, in no order.
 

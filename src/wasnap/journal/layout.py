@@ -20,6 +20,8 @@ FILE_MAGIC = b"\x89WASNAP\n"
 RECORD_MAGIC = b"WREC"
 ALIGNMENT = 64
 PAGE_SIZE = 4096
+HOST_MEMORY = 0xFFFFFFFF
+"""Index of the memory that is not the guest's: what directories in memory contain."""
 
 RECORD_IGNORABLE = 1
 MEMORY_IS64 = 1

@@ -25,6 +25,8 @@ class Directory(msgspec.Struct, kw_only=True):
     guest: str
     host: str
     readonly: bool = False
+    mapping: str = "dir"
+    size: int | None = None
 
 
 class StartRecord(Record, kw_only=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
 from wasnap.journal.view import bytes_of
 
 STACK_TOP = 60
@@ -29,8 +29,11 @@ def lines(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"  module   {printable(start['module_name'])}  {size}  sha256 {sha256}"
         yield f"  args     {' '.join(map(_quoted, start['args'])) or '(none)'}"
         for directory in start["dirs"]:
-            names = f"{_quoted(directory['guest'])} = {_quoted(directory['host'])}"
-            yield f"  dir      {names}{'  read-only' if directory['readonly'] else ''}"
+            names = _quoted(directory["guest"])
+            if directory["host"]:
+                names += f" = {_quoted(directory['host'])}"
+            kind = printable(directory["mapping"])
+            yield f"  {kind:8} {names}{'  read-only' if directory['readonly'] else ''}"
         for address in start["listen"]:
             yield f"  listen   {_quoted(address)}"
         yield f"  made by  {printable(view['made_by'])}, {time_text(view['created_ns'])}"
@@ -66,10 +69,10 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
         traits = "64-bit " * memory["is64"] + "shared " * memory["shared"]
         total = size_text(memory["pages_total"] * PAGE_SIZE)
         stored = size_text(memory["pages_stored"] * PAGE_SIZE)
-        yield (
-            f"{traits}memory {memory['index']}: {total}, {stored} of it not zero,"
-            f" in {memory['extents']} extents"
-        )
+        name = f"memory {memory['index']}"
+        if memory["index"] == HOST_MEMORY:
+            name = "directories in memory"
+        yield (f"{traits}{name}: {total}, {stored} of it not zero, in {memory['extents']} extents")
     for table in view["tables"]:
         elements = table["elements"]
         name = printable(table["table"])

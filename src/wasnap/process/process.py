@@ -60,7 +60,8 @@ class Process:
     """One guest process. ``run`` it once; the other methods are for other threads.
 
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
-    program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``.
+    program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``
+    (read-only, ``Mapping.tmp()``, ``Mapping.overlay(host)``).
     ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.

@@ -3,7 +3,7 @@
 Taking (``capture``), while the guest is stopped (its threads are unwound already)::
 
     engine state   first: a value that cannot be saved is found before anything is written
-    host state
+    host state     puts what lies in directories in memory into the host's arena
 
 and later, when it may run again (``records``)::
 
@@ -53,7 +53,8 @@ from wasnap.journal import (
     StackRecord,
     TablesRecord,
 )
-from wasnap.snapshot.sources import PageSource
+from wasnap.layers import load_arena
+from wasnap.snapshot.sources import ArenaSource, MemorySource, PageSource
 
 
 @dataclass
@@ -64,16 +65,20 @@ class World:
     guest: Guest
     host: Host
     module: bytes
+    memories: list[MemorySource] = field(default_factory=list)
     sources: list[PageSource] = field(default_factory=list)
     _names: dict[int, str] | None = None
     _code_offsets: list[int] | None = None
 
     def __post_init__(self) -> None:
         declared = zip(self.guest.memories, self.program.info.memories, strict=True)
-        self.sources = [
-            PageSource(index, memory, is64=what.is64, shared=what.shared)
+        self.memories = [
+            MemorySource(index, memory, is64=what.is64, shared=what.shared)
             for index, (memory, what) in enumerate(declared)
         ]
+        self.sources = [*self.memories]
+        if self.host.uses_arena:
+            self.sources.append(ArenaSource(self.host))
 
     def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
         """The frames for people: function, byte in the module file; and the functions' names."""
@@ -142,9 +147,11 @@ def restore(
     images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host, history=directory_of(saved.path), files=files, sync=sync)
+    arena = load_arena(snapshot)
+    history = directory_of(saved.path)
+    world.host.restore(host, arena, history=history, files=files, sync=sync)
     world.guest.restore(state, images)
-    for source, image in zip(world.sources, images, strict=True):
+    for source, image in zip(world.memories, images, strict=True):
         source.restored(image)
 
 

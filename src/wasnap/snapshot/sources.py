@@ -8,27 +8,37 @@ written to meanwhile. So a snapshot that failed never makes a later one miss a p
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from collections import deque
+from typing import Protocol
 
 from wasnap import engine
 from wasnap.engine import MemoryImage, Run, Watched
 from wasnap.engine.runs import count, joined
-from wasnap.journal import PAGE_SIZE
+from wasnap.host import Host
+from wasnap.journal import HOST_MEMORY, PAGE_SIZE
 
 
-class PageSource:
+class Window(Protocol):
+    """All pages of a source. A slice of whole pages is what they hold now."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, where: slice, /) -> memoryview: ...
+
+
+class PageSource(ABC):
     """Pages that are ``index`` among a snapshot's memories. For one thread at a time.
 
-    ``window``: all of them, in place, as of the last look.
+    ``window``: all of them, as of the last look.
     """
 
-    def __init__(self, index: int, memory: Watched, *, is64: bool, shared: bool) -> None:
+    is64 = False
+    shared = False
+    window: Window
+
+    def __init__(self, index: int) -> None:
         self.index = index
-        self.is64 = is64
-        self.shared = shared
         self.window = memoryview(b"")
-        self._memory = memory
-        self._tracker = engine.tracker(memory)
         self._owed: deque[Run] = deque()
         self._taken: list[Run] = []
 
@@ -38,22 +48,22 @@ class PageSource:
         return len(self.window) // PAGE_SIZE
 
     @property
+    @abstractmethod
     def live(self) -> bool:
         """Whether it can be looked at while the guest runs."""
-        return self._tracker.live
 
     def look(self, *, running: bool) -> int:
         """See what was written to since the last look; how many pages are owed now.
 
         ``running``: the guest runs; only if the source is ``live``.
         """
-        size = self._memory.least_size() if running else self._memory.size
-        if size > len(self.window):
-            content = (ctypes.c_char * size).from_address(self._memory.address)
-            self.window = memoryview(content).cast("B")
-        written = self._tracker.written(len(self.window))
+        written = self._written(running=running)
         self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
         return count(self._owed)
+
+    @abstractmethod
+    def _written(self, *, running: bool) -> list[Run]:
+        """Sorted runs of what was written to since the last time."""
 
     def take(self, most: int) -> list[Run]:
         """Owed pages, in order, at most so many; they are the snapshot's now."""
@@ -78,11 +88,56 @@ class PageSource:
         self._owed = deque(joined([*self._owed, *self._taken]))
         self._taken = []
 
+    def close(self) -> None:
+        """Its pages are not to be looked at any more."""
+        self.window = memoryview(b"")
+
+
+class MemorySource(PageSource):
+    """One memory of the guest."""
+
+    def __init__(self, index: int, memory: Watched, *, is64: bool, shared: bool) -> None:
+        super().__init__(index)
+        self.is64 = is64
+        self.shared = shared
+        self._memory = memory
+        self._tracker = engine.tracker(memory)
+
+    @property
+    def live(self) -> bool:
+        return self._tracker.live
+
+    def _written(self, *, running: bool) -> list[Run]:
+        size = self._memory.least_size() if running else self._memory.size
+        if size > len(self.window):
+            content = (ctypes.c_char * size).from_address(self._memory.address)
+            self.window = memoryview(content).cast("B")
+        return self._tracker.written(len(self.window))
+
     def restored(self, image: MemoryImage) -> None:
         """It was just made equal to what the journal holds."""
         self._tracker.restored(image)
 
     def close(self) -> None:
-        """Its memory is not to be looked at any more."""
-        self.window = memoryview(b"")
+        super().close()
         self._tracker.close()
+
+
+class ArenaSource(PageSource):
+    """What lies in directories in memory. The host itself knows what it has written to; nobody
+    looks while the guest runs, which may be writing files at that moment.
+    """
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(HOST_MEMORY)
+        self._host = host
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    def _written(self, *, running: bool) -> list[Run]:
+        if running:
+            return []
+        self.window = self._host.arena
+        return self._host.arena.written()

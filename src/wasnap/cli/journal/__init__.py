@@ -11,6 +11,7 @@ from wasnap.cli.lazy import Lazy
 _COMMANDS = {
     "inspect": "Show what a journal holds, or one of its snapshots.",
     "label": "Give a snapshot a name.",
+    "export-files": "Write out what a --tmp or --overlay holds.",
 }
 
 
@@ -22,4 +23,5 @@ def journal() -> None:
       wasnap journal inspect job.journal                    its snapshots, any damage
       wasnap journal inspect job.journal --at 3             one of them: call stack, memory, files
       wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
+      wasnap journal export-files job.journal -o out        the files of a --tmp or an --overlay
     """

@@ -8,18 +8,16 @@ Pages have numbers. One that is given back is zero at once, and is taken again b
 grows; the arena never shrinks. Which pages are in use is not saved: whoever has pages says so when
 it is restored (``claim``), and the others are free (``settle``).
 
-Invariants: a free page is zero. A page is in ``_dirty`` from its first change until the snapshot
-that holds the change is accepted.
+Invariant: a free page is zero.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from ...errors import CannotResume
 
@@ -33,14 +31,8 @@ _DISCARD: Final = sys.platform.startswith("linux") and mmap.PAGESIZE == PAGE
 Run: TypeAlias = tuple[int, int]
 """First page, number of pages."""
 
-
-class SavedRun(NamedTuple):
-    """``pages`` of them, from ``first`` on, stand in the file ``fd`` at ``offset`` (bytes)."""
-
-    first: int
-    pages: int
-    fd: int
-    offset: int
+Span: TypeAlias = tuple[int, int]
+"""First page, the first one behind it."""
 
 
 class Arena:
@@ -53,7 +45,6 @@ class Arena:
         self._free = _Runs()
         self._claimed = _Runs()
         self._dirty: set[int] = set()
-        self._saving: set[int] = set()
 
     # -- pages in use -----------------------------------------------------------------------
 
@@ -99,39 +90,41 @@ class Arena:
 
     # -- snapshots --------------------------------------------------------------------------
 
-    def changes(self) -> Iterator[tuple[int, memoryview | int]]:
-        """Runs of pages written since the last accepted snapshot: the first one's number, and
-        their bytes in place, or how many they are if they are free (zero) now.
-        """
-        self._saving |= self._dirty
+    def written(self) -> list[Span]:
+        """Sorted runs of pages that were written to, or given back, since this was last asked."""
+        spans: list[Span] = []
+        for page in sorted(self._dirty):
+            if spans and spans[-1][1] == page:
+                spans[-1] = (spans[-1][0], page + 1)
+            else:
+                spans.append((page, page + 1))
         self._dirty = set()
-        for first, count in _runs(self._saving):
-            for start, n, free in self._free.split(first, count):
-                if free:
-                    yield start, n
-                    continue
-                for view in self.views(start, n):
-                    yield start, view
-                    start += len(view) // PAGE
+        return spans
 
-    def accept(self) -> None:
-        """What ``changes`` gave last is saved now. If this is not called, it comes again."""
-        self._saving = set()
+    def __len__(self) -> int:
+        """In bytes."""
+        return self.total * PAGE
+
+    def __getitem__(self, where: slice, /) -> memoryview:
+        """Whole pages, by their bytes: in place, or a copy if they lie in several mappings."""
+        first, end = where.start // PAGE, where.stop // PAGE
+        views = list(self.views(first, end - first))
+        return views[0] if len(views) == 1 else memoryview(b"".join(views))
 
     @classmethod
-    def load(cls, total: int, saved: Iterable[SavedRun]) -> Arena:
-        """The arena of a snapshot. Then each owner must ``claim`` its pages, and ``settle`` comes
-        last. Raises CannotResume.
+    def load(cls, total: int, saved: Iterable[tuple[int, bytes | memoryview]]) -> Arena:
+        """The arena of a snapshot, from its size and runs of its pages (the first one's number,
+        content); the others are zero. Then each owner must ``claim`` its pages, and ``settle``
+        comes last.
         """
         arena = cls()
         arena._reserve(total)
         arena.total = total
-        for run in saved:
-            offset = run.offset
-            for view in arena.views(run.first, run.pages):
-                if os.preadv(run.fd, [view], offset) != len(view):
-                    raise CannotResume("the journal ends inside the content of a directory")
-                offset += len(view)
+        for first, content in saved:
+            left = memoryview(content)
+            for view in arena.views(first, len(left) // PAGE):
+                view[:] = left[: len(view)]
+                left = left[len(view) :]
         return arena
 
     def claim(self, first: int, count: int) -> None:
@@ -221,20 +214,6 @@ def _pieces(first: int, count: int) -> Iterator[tuple[int, int, int]]:
         yield chunk, at, n
         first += n
         count -= n
-
-
-def _runs(pages: set[int]) -> Iterator[Run]:
-    """Neighbours made one, in order."""
-    first = count = 0
-    for page in sorted(pages):
-        if count and page == first + count:
-            count += 1
-            continue
-        if count:
-            yield first, count
-        first, count = page, 1
-    if count:
-        yield first, count
 
 
 def _inconsistent() -> CannotResume:

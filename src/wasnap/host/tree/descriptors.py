@@ -70,10 +70,10 @@ class TreeFile(Descriptor):
         return n
 
     def write(self, call: Call, views: Views) -> int:
-        if self.fdflags & r.APPEND:
-            self.offset = self._node.size
-        n = self._write(views, self.offset)
-        self.offset += n
+        start = self._node.size if self.fdflags & r.APPEND else self.offset
+        n = self._write(views, start)
+        if n:
+            self.offset = start + n
         return n
 
     def read_at(self, views: Views, offset: int) -> int:

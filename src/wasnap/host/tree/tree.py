@@ -126,6 +126,10 @@ class Tree:
             self.nodes.touch(directory)
         return [(n, self.nodes.rows[row.node]) for n, row in sorted(names.items()) if row.node > 0]
 
+    def names_in(self, directory: Node) -> Iterable[Name]:
+        """The rows of a directory, as far as they are known."""
+        return self._names[directory.id].values()
+
     def attributes(self, node: Node) -> Attributes:
         """As stat(2) gives them."""
         n = node
