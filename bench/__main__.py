@@ -6,6 +6,7 @@ hostcall     a host call through our edge, beside wasmtime.Func
 wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
+snapshot     pauses, growth, memory and throughput of snapshots; resumes
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads")
+NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot")
 
 
 def main(names: list[str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,15 +25,20 @@ def measure() -> Table:
     module = threads.zig()
     table = Table("threads", "Guest threads", ("what", "median", "minimum"))
     sides = {
-        f"{n} thread{'s' if n > 1 else ''}": lambda n=n: run(module, "halves", SIZE, n)
-        for n in (1, 2)
+        "one thread": lambda: run(module, "halves", SIZE, 1),
+        "two threads": lambda: run(module, "halves", SIZE, 2),
+        "two processes, half each": lambda: processes(module, SIZE // 2, 2),
+        "one process": lambda: processes(module, SIZE, 1),
     }
-    one, two = (found := interleaved(sides)).values()
+    one, two, halves, whole = (found := interleaved(sides)).values()
     for name, sample in found.items():
         table.add(f"two computations in {name}, s", f"{sample.median:.2f}", f"{sample.minimum:.2f}")
-    table.add(
-        "two threads over one", f"{two.median / one.median:.2f}", f"{two.minimum / one.minimum:.2f}"
-    )
+    for what, both, alone in (("threads", two, one), ("processes", halves, whole)):
+        table.add(
+            f"two {what} over one",
+            f"{both.median / alone.median:.2f}",
+            f"{both.minimum / alone.minimum:.2f}",
+        )
     churned = interleaved({"": lambda: run(module, "churn", CHURN, 4)})[""]
     table.add(
         "start and join a thread, ms",
@@ -45,7 +52,8 @@ def measure() -> Table:
             f"{1000 * sample.minimum:.2f}",
         )
     table.notes += [
-        "The ratio needs two idle cores: other work on the machine makes it worse.",
+        "What two threads can gain is what two processes gain at that time: 0.5 on two idle cores, 1 "
+        "on a machine that is busy anyway.",
         "Stopping: from `Guest.stop()` until `Guest.capture()` has returned; all but one thread wait.",
     ]
     return table
@@ -70,9 +78,18 @@ def run(module: Path, kind: str, size: int, n: int) -> float:
     return seconds
 
 
+def processes(module: Path, size: int, n: int) -> float:
+    """Seconds until so many commands at once have ended, each with one thread."""
+    command = [sys.executable, "-m", "wasnap", "run", str(module), "halves", str(size), "1"]
+    begun = time.perf_counter()
+    running = [subprocess.Popen(command, stdout=_SILENT) for _ in range(n)]
+    assert [process.wait() for process in running] == [0] * n
+    return time.perf_counter() - begun
+
+
 def stops(module: Path, kind: str, n: int) -> Sample:
     """Stop a guest of n threads and its main thread again and again."""
-    guest, host = _guest(module, (kind, str(1 << 40), str(n)))
+    guest, host = _guest(module, (kind, str(4_000_000_000), str(n)))
     guest.start()
     while len(guest.threads) <= n:
         guest.wait(0.01)

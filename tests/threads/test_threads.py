@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from wasnap.engine import guest as engine_guest
 from wasnap.errors import UnsupportedModule
 from wasnap.harness import Instance
 from wasnap.host.protocol import Call, HostFunction, Result
+from wasnap.journal import Journal, StackRecord
+from wasnap.process import Process
 
 from . import HEAD, NO_CACHE, World, wasm
 
@@ -358,3 +361,53 @@ def test_what_is_refused(text: str, message: str) -> None:
         world.program = program
         with pytest.raises(UnsupportedModule, match=message):
             world.new()
+
+
+def test_a_trap_outside_of_memory_after_a_stop() -> None:
+    """The continuation's memory is the guest's: the engine finds one owner of the address."""
+    text = f"""
+      {HEAD}
+      (func (export "wasi_thread_start") (param i32 i32)
+        (loop $l (br_if $l (i32.eqz (i32.atomic.load (i32.const 8)))))
+        (i32.store (i32.const 0x7fffff00) (i32.const 1)))
+      (func (export "_start") (drop (call $spawn (i32.const 0))) {WAIT})"""
+    with World(text) as world:
+        world.guest.start()
+        for again in (False, True, False):
+            world.guest.stop()
+            assert world.guest.wait(30) == Stopped()
+            if again:
+                world.again()
+            world.guest.proceed()
+        world.guest.memories[0].set_u32(8, 1)
+        event = world.guest.wait(30)
+        assert isinstance(event, Trapped)
+        assert event.trap.message == "out of bounds memory access (in thread 1)"
+
+
+def test_a_guest_is_idle_when_all_its_threads_wait(tmp_path: Path) -> None:
+    """Not while one of them computes; the snapshot that follows has both in it."""
+    text = f"""
+      {HEAD}
+      (func (export "wasi_thread_start") (param i32 i32) (local i32)
+        (loop $l (br_if $l (i32.ne (i32.const 30_000_000)
+          (local.tee 2 (i32.add (local.get 2) (i32.const 1))))))
+        (i32.atomic.store (i32.const 4) (i32.const 1))
+        (drop (memory.atomic.wait32 (i32.const 16) (i32.const 0) (i64.const -1))))
+      (func (export "_start") (drop (call $spawn (i32.const 0))) {WAIT})"""
+    process = Process(
+        wasm(text),
+        journal=tmp_path / "journal",
+        snapshot_on=["idle:0.001"],
+        stop_after_snapshot=True,
+        stdin=None,
+    )
+    assert process.run() == 0
+    with Journal.open(tmp_path / "journal") as opened:
+        assert [info.trigger for info in opened.snapshots] == ["idle"]
+        saved = opened.load(1)
+        stacks = saved.records(StackRecord)
+        assert [(s.thread, s.pending and s.pending.name) for s in stacks] == [
+            (0, "wait32"),
+            (1, "wait32"),
+        ]

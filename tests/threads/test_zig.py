@@ -36,7 +36,13 @@ def job(kind: str, long: bool) -> Job:
 @pytest.mark.parametrize("kind", KINDS)
 def test_differential(kind: str, tmp_path: Path) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
-        differential(lambda _: job(kind, True), tmp_path, seed=seed, system_clock=kind == "sleep")
+        differential(
+            lambda _: job(kind, True),
+            tmp_path,
+            seed=seed,
+            snapshots=2,
+            system_clock=kind == "sleep",
+        )
 
 
 def test_a_lock_that_nobody_holds_costs_no_host_call() -> None:

@@ -24,7 +24,6 @@ traps.py     traps in the user's words
 state.py     a stopped guest as plain data; events
 machine.py   store and instance: how entries run, stop and go on
 doctor.py    what this machine has of what we can use
-guest.py     the guest's thread and the supervisor's hold on it
 sharing.py   what threads share, and which modules can have any
 thread.py    a guest thread: a machine on an OS thread of its own
 guest.py     all threads of a guest, and the supervisor's hold on them

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,6 +53,11 @@ _CLOSE_SECONDS = 1.0
 """For a guest to come to its next safepoint when the process ends."""
 _NOW_SECONDS = 0.1
 """The same, when it ends at once."""
+
+SWITCH_SECONDS = 0.0005
+"""How long one of our threads may keep the interpreter while another wants it, as long as a process
+runs: a host call, and a guest that goes on, must not wait for a snapshot that is being written.
+"""
 
 _NEVER = 1 << 62
 
@@ -181,6 +187,8 @@ class Process:
         self._started_ns = time.time_ns()
         try:
             with contextlib.ExitStack() as cleanup:
+                cleanup.callback(sys.setswitchinterval, sys.getswitchinterval())
+                sys.setswitchinterval(SWITCH_SECONDS)
                 if self._control:
                     submit = None if self._journal_path is None else self._desk.submit
                     server = Server(submit, self._status, self._triggers)

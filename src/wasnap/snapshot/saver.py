@@ -34,6 +34,7 @@ import enum
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
@@ -55,6 +56,8 @@ WORTH: Final = 0.7
 
 _STEP_PAGES = 2048
 _ABANDONED_SECONDS = 1.0
+_HEAD_START_SECONDS = 0.005
+"""For the guest to get going, before the saver's thread competes with it for the interpreter."""
 
 
 class Phase(enum.Enum):
@@ -83,11 +86,15 @@ class Abandoned(Exception):
 
 @dataclass
 class _Copying:
-    """A snapshot that is copied aside; ``void``: that came to nothing."""
+    """A snapshot that is copied aside; ``void``: that came to nothing.
+
+    ``fits``: in the staging area, so that nobody waits for it to be written.
+    """
 
     trigger: str
     label: str
     captured: Captured
+    fits: bool
     void: bool = False
 
 
@@ -136,7 +143,8 @@ class Saver:
         else kept the snapshot from being prepared or copied; then there is none.
         """
         captured = self._capture()
-        copying = _Copying(trigger, label, captured)
+        owed = sum(source.owed for source in self._world.sources)
+        copying = _Copying(trigger, label, captured, owed <= self._staging.pages_max)
         self.phase = Phase.COMMITTING
         self._order(lambda: self._commit(copying))
         try:
@@ -280,6 +288,8 @@ class Saver:
     def _commit(self, copying: _Copying) -> Outcome:
         """Write what was copied, and commit it."""
         error: Exception | None = None
+        if copying.fits:
+            time.sleep(_HEAD_START_SECONDS)
         for block in self._staging.copied():  # all of them, whatever happens
             try:
                 if error is None and not self._abandoned:

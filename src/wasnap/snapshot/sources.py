@@ -59,6 +59,11 @@ class PageSource(ABC):
         """
         written = self._written(running=running)
         self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
+        return self.owed
+
+    @property
+    def owed(self) -> int:
+        """How many pages are."""
         return count(self._owed)
 
     @abstractmethod

@@ -57,6 +57,8 @@ class Staging:
 
     def __init__(self, capacity: int = BYTES) -> None:
         self._left = max(1, capacity // (BLOCK_PAGES * PAGE_SIZE))
+        self.pages_max = (self._left - 1) * BLOCK_PAGES
+        """So many fit, however they are spread over the sources (of which there are few)."""
         self._free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
 

@@ -1,0 +1,285 @@
+"""What a snapshot costs, and a resume: pauses, growth, memory, throughput, each beside what else
+one would have, in the same run.
+
+A guest spins on a counter; its memory is written to from outside, which the kernel tracks like any
+other write. A pause is from the wish to stop until the counter goes on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import wasmtime
+
+from bench.measure import REPETITIONS, Sample, Table
+from wasnap.engine import Guest, GuestMemory, Program, Stopped
+from wasnap.host import Host, HostConfig
+from wasnap.journal import PAGE_SIZE, Journal, StartRecord
+from wasnap.process.process import SWITCH_SECONDS
+from wasnap.snapshot import Phase, Saver, World, restore
+
+MIB = 1 << 20
+GIB = 1 << 30
+_PATTERN = os.urandom(MIB)
+
+
+def guest(size: int) -> bytes:
+    """A module whose memory has so many bytes, and which counts in the first of them."""
+    pages = size // 65536
+    return bytes(
+        wasmtime.wat2wasm(f"""(module (memory (export "memory") {pages})
+          (func (export "_start") (loop $again
+            (i64.store (i32.const 0) (i64.add (i64.load (i32.const 0)) (i64.const 1)))
+            (br $again))))""")
+    )
+
+
+class Running:
+    """A running guest with a journal."""
+
+    def __init__(self, size: int, path: Path, *, resumed: bool = False) -> None:
+        wasm = guest(size)
+        program = Program.load(wasm)
+        self.host = Host(HostConfig(("a",), {}, (), None, None, None))
+        began = time.perf_counter()
+        self.guest = Guest(program, lambda module, name: self.host.function(module, name))
+        self.world = World(program, self.guest, self.host, wasm)
+        parent = None
+        if resumed:
+            self.journal = Journal.open_for_writing(path)
+            snapshot = self.journal.newest()
+            restore(self.world, self.journal, snapshot)
+            parent = snapshot.info.id
+            self.guest.proceed()
+        else:
+            start = StartRecord(
+                wasnap="0", transform=1, module_sha256=bytes(32), module_name="a", created_ns=1
+            )
+            self.journal = Journal.create(path, wasm, start, overwrite=True)
+            self.guest.start()
+        self.saver = Saver(self.world, self.journal, parent, self.guest.nudge)
+        (self.memory,) = self.guest.memories
+        self.until_it_runs(self.memory)
+        self.seconds_to_run = time.perf_counter() - began
+
+    def until_it_runs(self, memory: GuestMemory) -> None:
+        before = memory.u64(0)
+        while memory.u64(0) == before:
+            time.sleep(20e-6)  # the guest's thread needs the interpreter to get going
+
+    def snapshot(self) -> tuple[float, float]:
+        """Seconds: the pause, and from the wish to the commit."""
+        began = time.perf_counter()
+        self.saver.prepare("timer", "")
+        while self.saver.phase is Phase.PREPARING:
+            self.guest.wait()
+            outcome = self.saver.poll()
+            assert outcome is None, outcome
+        stop = time.perf_counter()
+        self.guest.stop()
+        while not isinstance(self.guest.wait(), Stopped):
+            pass
+        self.saver.capture("timer", "")
+        self.guest.proceed()
+        self.until_it_runs(self.memory)
+        paused = time.perf_counter() - stop
+        outcome = self.saver.wait()
+        assert outcome.snapshot is not None, outcome
+        return paused, time.perf_counter() - began
+
+    def dirty(self, n_bytes: int) -> None:
+        """Write to so many pages anywhere."""
+        pages = range(1, self.memory.size // PAGE_SIZE)
+        for page in random.sample(pages, n_bytes // PAGE_SIZE):
+            self.memory.set_u64(page * PAGE_SIZE + 8, random.getrandbits(63) | 1)
+
+    def fill(self) -> None:
+        """Make all of it resident."""
+        for at in range(MIB, self.memory.size, MIB):
+            ctypes.memmove(self.memory.address + at, _PATTERN, MIB)
+
+    def close(self) -> None:
+        assert self.saver.close()
+        self.guest.close()
+        self.world.close()
+        self.host.close()
+        self.journal.close()
+
+
+def measure() -> Table:
+    """One row for each question."""
+    sys.setswitchinterval(SWITCH_SECONDS)  # as Process.run has it
+    table = Table("snapshot", "Snapshots and resumes", ("what", "ours", "beside", "limit"))
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIRECTORY")) as directory:
+        path = Path(directory) / "journal"
+        large(table, path)
+        small(table, Path(directory) / "small")
+    whole(table)
+    criu = shutil.which("criu")
+    table.notes += [
+        "Milliseconds are minima (medians in brackets). Pauses: from the wish to stop until the guest"
+        " goes on; what is written is on the device when the commit is announced.",
+        "Hashing is zlib's CRC-32 over each 512 bytes, measured on 16 MiB and scaled.",
+        f"CRIU: {'is installed, and not measured here' if criu else 'not measured: not on this machine'}.",
+    ]
+    return table
+
+
+def large(table: Table, path: Path) -> None:
+    """1 GiB."""
+    running = Running(GIB, path)
+    running.fill()
+    peak_before, size_before = _peak(), path.stat().st_size
+    first, took = running.snapshot()
+    grown, memory = path.stat().st_size - size_before, _peak() - peak_before
+    disk = dd(path.with_name("dd"))
+    table.add("first snapshot of 1 GiB: pause", f"{1e3 * first:.1f} ms", "", "50 ms")
+    table.add("  journal, of the pages", f"{grown / GIB:.4f}", "", "1.02")
+    table.add("  peak memory above before", f"{memory / MIB:.0f} MiB", "", "100 MiB")
+    table.add(
+        "  throughput",
+        f"{GIB / took / 1e6:.0f} MB/s",
+        f"dd {GIB / disk / 1e6:.0f} MB/s",
+        f"70 %: {100 * disk / took:.0f} %",
+    )
+    running.close()
+    resumes: dict[int, list[float]] = {16: [], 1024: []}
+    paths = {1024: path, 16: path.with_name("j16")}
+    seed = Running(16 * MIB, paths[16])
+    seed.fill()
+    seed.snapshot()
+    seed.close()
+    for _ in range(2 * REPETITIONS):
+        for size, journal in paths.items():
+            again = Running(size * MIB, journal, resumed=True)
+            resumes[size].append(again.seconds_to_run)
+            again.close()
+    little, much = (Sample(tuple(resumes[size])) for size in (16, 1024))
+    table.add(
+        "resume to the first instruction: 1 GiB",
+        ms(resumes[1024]),
+        f"16 MiB {ms(resumes[16])}",
+        f"20 ms; 1.5: {much.minimum / little.minimum:.2f}",
+    )
+    running = Running(GIB, path, resumed=True)
+    pauses, copies, alls, growths = [], [], [], []
+    for _ in range(3 * REPETITIONS):
+        running.dirty(10 * MIB)
+        before = path.stat().st_size
+        pauses.append(running.snapshot()[0])
+        growths.append((path.stat().st_size - before) / (10 * MIB + PAGE_SIZE))
+        copies.append(copy_seconds(running.memory, 10 * MIB))
+        alls.append(copy_seconds(running.memory, GIB))
+    copy = Sample(tuple(copies))
+    table.add(
+        "10 MiB of 1 GiB changed: pause",
+        ms(pauses),
+        f"copying 10 MiB {ms(copies)}",
+        f"{3e3 * copy.median + 5:.1f} ms",
+    )
+    table.add("  beside copying all", ms(pauses), ms(alls), "")
+    table.add("  beside hashing all", ms(pauses), f"{1e3 * hash_seconds(running.memory):.0f}", "")
+    table.add("  journal, of the pages", f"{max(growths):.4f}", "", "1.02")
+    running.close()
+    again = Running(GIB, path, resumed=True)
+    scattered = f"{1e3 * again.seconds_to_run:.0f} ms"
+    table.add(f"resume of 1 GiB after {3 * REPETITIONS} such snapshots", scattered, "", "")
+    again.close()
+
+
+def small(table: Table, path: Path) -> None:
+    """64 MiB."""
+    running = Running(64 * MIB, path)
+    running.fill()
+    running.snapshot()
+    pauses = []
+    for _ in range(4 * REPETITIONS):
+        running.dirty(64 * 1024)
+        pauses.append(running.snapshot()[0])
+    table.add("64 KiB of 64 MiB changed: pause", ms(pauses), "", "2 ms")
+    running.close()
+
+
+def whole(table: Table) -> None:
+    """`wasnap resume` of a small program, from the shell."""
+    with tempfile.TemporaryDirectory() as directory:
+        module, journal = Path(directory) / "m.wasm", Path(directory) / "j"
+        module.write_bytes(
+            wasmtime.wat2wasm("""(module
+              (import "wasnap" "snapshot" (func $snapshot (result i32)))
+              (memory (export "memory") 1)
+              (func (export "_start") (drop (call $snapshot))))""")
+        )
+        us = [sys.executable, "-m", "wasnap"]
+        subprocess.run([*us, "run", "--journal", str(journal), str(module)], check=True)
+        resume, empty = [], []
+        for _ in range(3 * REPETITIONS):
+            resume.append(run([*us, "resume", str(journal)]))
+            empty.append(run([sys.executable, "-c", "import wasmtime"]))
+    ratio = Sample(tuple(resume)).minimum / Sample(tuple(empty)).minimum
+    table.add(
+        "`wasnap resume` of a small program",
+        ms(resume),
+        f"import wasmtime {ms(empty)}",
+        f"2: {ratio:.2f}",
+    )
+
+
+def run(command: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def dd(path: Path) -> float:
+    """A GiB to a new file, synced once."""
+    command = ["dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1024", "conv=fdatasync"]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    took = time.perf_counter() - began
+    path.unlink()
+    return took
+
+
+_space = ctypes.create_string_buffer(1)
+
+
+def copy_seconds(memory: GuestMemory, size: int) -> float:
+    """Copying so much of it to memory that is there already."""
+    chunk = min(size, 64 * MIB)
+    if ctypes.sizeof(_space) < chunk:
+        ctypes.resize(_space, chunk)
+    address = ctypes.addressof(_space)
+    ctypes.memset(address, 1, chunk)
+    began = time.perf_counter()
+    for at in range(0, size, chunk):
+        ctypes.memmove(address, memory.address + at, chunk)
+    return time.perf_counter() - began
+
+
+def hash_seconds(memory: GuestMemory) -> float:
+    view = memory.view(0, 16 * MIB)
+    began = time.perf_counter()
+    for at in range(0, len(view), 512):
+        zlib.crc32(view[at : at + 512])
+    return (time.perf_counter() - began) * memory.size / len(view)
+
+
+def ms(seconds: list[float]) -> str:
+    sample = Sample(tuple(seconds))
+    return f"{1e3 * sample.minimum:.1f} ({1e3 * sample.median:.1f}) ms"
+
+
+def _peak() -> int:
+    """Of memory that belongs to this process, so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
