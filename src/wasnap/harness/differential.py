@@ -217,7 +217,7 @@ class _Run:
             job.module,
             job.args,
             job.env,
-            job.dirs,
+            job.granted,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
             stop_after_snapshot=chained,
@@ -243,7 +243,7 @@ class _Run:
         journal = self.directory / f"journal-{snapshot}"
         shutil.copy(self.journal, journal)
         written = _written(journal, snapshot)
-        resumed = _wasnap("resume", *_dirs(job), "--at", str(snapshot), str(journal), job=job)
+        resumed = _wasnap("resume", *job.options(), "--at", str(snapshot), str(journal), job=job)
         stdout = wanted.stdout[:written] + resumed.stdout
         what = f"resumed from snapshot {snapshot}"
         if resumed.returncode != wanted.code:
@@ -270,7 +270,7 @@ def _kill(
     timer = max(0.05, reference.seconds / (4 * kills))
     for left in range(kills, -1, -1):
         begun = _newest(journal)
-        options = ["--snapshot-timer", str(timer), *_dirs(job)]
+        options = ["--snapshot-timer", str(timer), *job.options()]
         if begun is None:
             stdout = b""
             shutil.rmtree(world)
@@ -314,7 +314,7 @@ def _chain_of_commands(
         if link:
             command = ["resume", *options, str(journal)]
         else:
-            command = ["run", *options, *_dirs(job), *_from_the_start(job, journal)]
+            command = ["run", *options, *job.options(), *_from_the_start(job, journal)]
         begun = _newest(journal)
         done = _wasnap(*command, job=job)
         printed += done.stdout
@@ -381,13 +381,6 @@ def _wasnap(
             process.kill()
             process.wait()
         return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def _dirs(job: Job) -> list[str]:
-    found = []
-    for guest, host in job.dirs.items():
-        found += ["--dir", f"{host}::{guest}"]
-    return found
 
 
 def _newest(journal: Path) -> int | None:

@@ -25,7 +25,8 @@ from wasnap.engine import (
     Trapped,
 )
 from wasnap.harness.job import Make, Outcome, opened, outcome
-from wasnap.host import FakeClock, Host, HostConfig, Mapping, SeededRandom
+from wasnap.host import FakeClock, Host, HostConfig, SeededRandom
+from wasnap.launch import mappings
 
 NEVER = 1 << 62
 
@@ -54,7 +55,7 @@ def everywhere(
         config = HostConfig(
             args=(job.module.name, *job.args),
             env=dict(job.env),
-            dirs=tuple(Mapping(str(host), guest) for guest, host in job.dirs.items()),
+            dirs=mappings(job.granted),
             stdin=opened(cleanup, job.stdin or Path(os.devnull)),
             stdout=opened(cleanup, directory / "stdout", os.O_WRONLY | os.O_CREAT),
             stderr=opened(cleanup, directory / "stderr", os.O_WRONLY | os.O_CREAT),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from wasnap import host
 from wasnap.host import UnknownImports
 
 
@@ -17,8 +18,9 @@ from wasnap.host import UnknownImports
 class Job:
     """One program made ready to run in a world of its own.
 
-    ``dirs``: guest path -> host directory. ``outputs``: files, or directories with all that is in
-    them, that must come out the same.
+    ``dirs``: guest path -> host directory. ``mappings``: those of other kinds (``--tmp``,
+    ``--overlay``), by guest path, too. ``outputs``: files, or directories with all that is in them,
+    that must come out the same.
     ``stdin``: a file, or None for an empty one. ``unknown_imports``: as for ``Process``.
     """
 
@@ -29,6 +31,7 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: Path | None = None
     unknown_imports: UnknownImports = "refuse"
+    mappings: Mapping[str, host.Mapping] = field(default_factory=dict)
 
     def moved(self, source: Path, target: Path) -> Job:
         """The same job in ``target``, a copy of ``source``; what lies outside stays shared."""
@@ -38,10 +41,31 @@ class Job:
 
         return replace(
             self,
-            dirs={guest: move(host) for guest, host in self.dirs.items()},
+            dirs={guest: move(path) for guest, path in self.dirs.items()},
+            mappings={
+                guest: replace(mapping, host=str(move(Path(mapping.host))))
+                if mapping.kind == "overlay"
+                else mapping
+                for guest, mapping in self.mappings.items()
+            },
             outputs=tuple(move(path) for path in self.outputs),
             stdin=None if self.stdin is None else move(self.stdin),
         )
+
+    @property
+    def granted(self) -> dict[str, Path | host.Mapping]:
+        """All that is mapped, as ``Process`` wants it."""
+        return {**self.dirs, **self.mappings}
+
+    def options(self) -> list[str]:
+        """The same for the command line."""
+        found = []
+        for guest, directory in self.dirs.items():
+            found += ["--dir", f"{directory}::{guest}"]
+        for guest, mapping in self.mappings.items():
+            below = f"{mapping.host}::" if mapping.kind == "overlay" else ""
+            found += [f"--{mapping.kind}", f"{below}{guest}"]
+        return found
 
 
 Make: TypeAlias = Callable[[Path], Job]
