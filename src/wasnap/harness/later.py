@@ -55,7 +55,7 @@ def _run(here: Path, job: Job, steps: list[int] | None) -> int:
             job.module if fresh else None,
             job.args if fresh else (),
             job.env if fresh else None,
-            dirs=job.dirs,
+            dirs=job.granted,
             journal=here / "journal",
             at=None if fresh else 1,
             snapshot_on=["explicit"],
