@@ -13,6 +13,7 @@ Map of the room::
     rewind.py       what a resume does about files: checked, undone, refused
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
+    terminal.py  picture.py             what the terminal showed, and its emulator
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers

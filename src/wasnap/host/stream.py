@@ -37,6 +37,7 @@ from .beneath import os_error
 from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .protocol import OUTSIDE, STDIN, Call, Stop, Suspended
 from .root import HostRoot, Place
+from .terminal import Terminal
 
 
 class StreamState(msgspec.Struct, frozen=True, tag="stream"):
@@ -208,7 +209,7 @@ class ByteStream(Descriptor):
 class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("_received", "name", "reading")
+    __slots__ = ("_received", "name", "reading", "terminal")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -219,6 +220,7 @@ class Stream(ByteStream):
         append = fcntl.fcntl(fileno, fcntl.F_GETFL) & os.O_APPEND
         super().__init__(fileno, rights, rights, r.APPEND if append else 0)
         self.name = name
+        self.terminal: Terminal | None = None
         self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
         self._received: tuple[int, int] | None = None
         """From where to where the file has what we may be about to write again."""
@@ -241,6 +243,24 @@ class Stream(ByteStream):
             os.close(fd)
         n = len(rest) if data.startswith(rest) else 0
         self._received = (at + n, end) if n and n == len(data) and at + n < end else None
+        return n
+
+    def show(self, terminal: Terminal | None) -> None:
+        """If this is that terminal, tell it what is written and read."""
+        if terminal is not None and os.isatty(self.fileno):
+            same = os.fstat(self.fileno).st_rdev == terminal.device
+            self.terminal = terminal if same else None
+
+    def read(self, call: Call, views: Views) -> int:
+        n = super().read(call, views)
+        if self.terminal is not None and n:
+            self.terminal.took(b"".join(head(views, n)))
+        return n
+
+    def _write_some(self, call: Call, views: Views) -> int:
+        n = super()._write_some(call, views)
+        if self.terminal is not None:
+            self.terminal.wrote(b"".join(head(views, n)))
         return n
 
     def close(self) -> None:

@@ -32,8 +32,10 @@ from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .rewind import HINT, Rewind, listed
 from .root import HostRoot
+from .signals import pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
+from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
@@ -45,6 +47,7 @@ _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
 
 _STANDARD = ("stdin", "stdout", "stderr")
+_OUTPUTS = _STANDARD[1:]
 
 DescriptorState = (
     FileState
@@ -78,6 +81,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
+    ``terminal``: what it showed; None: there has never been one.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -89,6 +93,7 @@ class HostState(msgspec.Struct, frozen=True):
     descriptors: list[DescriptorState]
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
+    terminal: TerminalState | None = None
     threads: ThreadsState = ThreadsState()
     futexes: list[WaiterState] = []
     history: HistoryState | None = None
@@ -137,6 +142,8 @@ class Host:
             if (fileno := getattr(config, name)) is not None and _is_open(fileno)
         }
         self._streams: dict[str, Stream] = {}
+        self._terminal = Terminal.of([self._standard[s] for s in _OUTPUTS if s in self._standard])
+        self._shown: TerminalState | None = None
         self._roots: dict[str, Root] = {}
         self._addresses = [Address.parse(text) for text in config.listen]
         self.listening: tuple[str, ...] = ()
@@ -186,7 +193,9 @@ class Host:
         first: dict[int, Descriptor] = {}
         for number, name in enumerate(_STANDARD):
             if name in self._standard:
-                first[number] = self._streams[name] = Stream(name, self._standard[name])
+                first[number] = stream = Stream(name, self._standard[name])
+                stream.show(self._terminal)
+                self._streams[name] = stream
         listeners = self._listen()
         self.listening = tuple(str(listener.address) for listener in listeners)
         preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
@@ -266,6 +275,7 @@ class Host:
             clock=self.clock.capture(),
             random=self.random.capture(),
             written={name: stream.written for name, stream in self._streams.items()},
+            terminal=self._shown if self._terminal is None else self._terminal.capture(),
             descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
@@ -321,7 +331,9 @@ class Host:
             scene.restored[saved.number].rewind(saved)
         self.descriptors.replace_all(scene.restored)
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
+        self._shown = state.terminal
         for name, stream in self._streams.items():
+            stream.show(self._terminal)
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
         self.threads.restore(state.threads)
@@ -346,6 +358,26 @@ class Host:
             except Missing as missing:
                 differences.append(str(missing))
         return differences
+
+    def paint(self) -> None:
+        """After ``restore``, when nothing can fail any more: show what the terminal showed."""
+        if self._terminal is not None and self._shown is not None:
+            self._terminal.restore(self._shown)
+            self._terminal.paint(self._shown.modes)
+
+    def leave(self) -> None:
+        """The guest has ended: the user's terminal is his again."""
+        if self._terminal is not None:
+            self._terminal.leave()
+
+    def pause(self) -> None:
+        """Stop this process until it is continued; meanwhile the terminal is the user's."""
+        if self._terminal is None:
+            pause()
+            return
+        modes = self._terminal.away()
+        pause()
+        self._terminal.back(modes)
 
     def close(self) -> None:
         """Give everything back; the standard streams stay open."""

@@ -39,7 +39,6 @@ from wasnap.host import (
     UnknownImports,
     directory_of,
 )
-from wasnap.host.signals import pause
 from wasnap.journal import Durability, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
@@ -253,6 +252,7 @@ class Process:
             host.close()
             raise
         world = World(program, guest, host, launch.module)
+        cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
         return world, launch
 
@@ -279,6 +279,7 @@ class Process:
             assert journal is not None
             restore(world, journal, resumed, self._files, sync=self._durability == "system")
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
+            world.host.paint()
         elif journal is not None:
             sync = self._durability == "system"
             world.host.note_changes(directory_of(journal.path), sync=sync)
@@ -298,7 +299,7 @@ class Process:
             self._count(world)
             match event:
                 case Stopped():
-                    code = self._stopped()
+                    code = self._stopped(world)
                     if code is not None:
                         return code
                     self._proceed(world)
@@ -317,7 +318,7 @@ class Process:
         if wanted or self._stop_code is not None:
             world.guest.stop()
 
-    def _stopped(self) -> int | None:
+    def _stopped(self, world: World) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
@@ -327,9 +328,10 @@ class Process:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
         if then.end is not None:
+            world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         elif then.pause:
-            pause()
+            world.host.pause()
         return then.end
 
     def _proceed(self, world: World) -> None:
