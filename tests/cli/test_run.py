@@ -193,7 +193,7 @@ def test_instrument(wasnap: Command) -> None:
     "command",
     [
         *[[], ["run"], ["resume"], ["instrument"], ["journal"]],
-        *[["journal", name] for name in ("inspect", "label")],
+        *[["journal", name] for name in ("inspect", "verify", "diff", "export", "import", "label")],
     ],
 )
 def test_help_teaches_by_example(wasnap: Command, command: list[str]) -> None:

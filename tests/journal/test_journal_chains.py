@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
-from journal.helpers import add, contents, make, open_bytes, page, scanned
+from journal.helpers import Model, add, contents, history, make, open_bytes, page, scanned
 from wasnap.errors import JournalError, NoSuchSnapshot
 from wasnap.journal import PAGE_SIZE, HostRecord, Journal, SnapshotInfo, carry, index
 from wasnap.journal.carry import tables
 from wasnap.journal.layout import MEMORY_CARRIED, Kind
 from wasnap.journal.survey import survey
-
-Model = dict[int, tuple[int, dict[int, bytes]]]
-"""Snapshot -> size of its memory, and pages that are not zero."""
 
 
 @pytest.fixture(params=[2, 3])
@@ -23,40 +19,6 @@ def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     """Every second or third snapshot carries, so that a few dozen have several levels."""
     monkeypatch.setattr(carry, "STEP", request.param)
     return int(request.param)
-
-
-def history(path: Path, seed: int, count: int) -> Model:
-    """Snapshots with random parents (mostly the last), pages, sizes, some full ones, written either
-    way; the journal is closed and opened again between some."""
-    chance = random.Random(seed)
-    model: Model = {0: (12, {})}
-    journal = make(path)
-    for number in range(1, count + 1):
-        parent = number - 1 if chance.random() < 0.8 else chance.randrange(number)
-        total, before = model[parent]
-        total += chance.choice([0, 0, 0, 3])
-        changes = {
-            at: page(chance.choice([0, 1, 2, 255]))
-            for at in chance.sample(range(total), chance.randrange(5))
-        }
-        full = chance.random() < 0.05
-        with journal.begin(parent or None, "timer", full=full) as writer:
-            runs = sorted(changes.items())
-            if full or chance.random() < 0.3:
-                writer.memory(0, total, PAGE_SIZE, runs)
-            else:
-                writer.changed(0, total, runs[:2])
-                writer.changed(0, total, runs[1:])
-            writer.record(HostRecord(state={"number": number}))
-            assert writer.commit() == number
-        after = ({} if full else before) | changes
-        model[number] = (total, {at: data for at, data in after.items() if any(data)})
-        if chance.random() < 0.2:
-            journal.close()
-            journal = Journal.open_for_writing(path)
-    journal.close()
-    del model[0]
-    return model
 
 
 def check(journal: Journal, model: Model) -> None:

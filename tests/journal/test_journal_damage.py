@@ -28,7 +28,7 @@ from journal.helpers import (
     three_snapshots,
 )
 from wasnap.errors import JournalError
-from wasnap.journal import HostRecord, Journal, SnapshotInfo, text, view
+from wasnap.journal import HostRecord, Journal, SnapshotInfo
 from wasnap.journal.layout import (
     Kind,
     RecordHeader,
@@ -38,6 +38,7 @@ from wasnap.journal.layout import (
 )
 from wasnap.journal.records import BeginRecord
 from wasnap.journal.scan import record_header
+from wasnap.journal.tools import text, text_snapshot, view
 from wasnap.journal.writer import Log, SnapshotWriter
 
 
@@ -334,7 +335,7 @@ def test_forged_records_raise_nothing_but_journal_errors(whole: bytes) -> None:
             continue
         for number in range(1, 5):
             try:
-                "\n".join(text.snapshot_lines(view.describe_snapshot(journal, number)))
+                "\n".join(text_snapshot.snapshot_lines(view.describe_snapshot(journal, number)))
                 json.dumps(view.describe_snapshot(journal, number))
                 loaded = journal.load(number)
             except JournalError:

@@ -61,6 +61,10 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
         fp=19,
         frames=[records.Frame(7, 3, -1)],
         names={3: "fib"},
+        globals=[
+            records.Global(0, "sp", "i32", 1000),
+            records.Global(2, "", "externref", None),
+        ],
         pending=records.PendingCall(module="w", name="r", args=[1, 1.5], progress={"t": 5}),
         entries=[records.Entry(export="f", args=[2])],
         entry=1,
@@ -149,7 +153,7 @@ def test_encodings_are_those_of_the_document() -> None:
     assert rows == {encoding.name: encoding.value for encoding in layout.Encoding}
 
 
-@pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "PendingCall", "Entry"])
+@pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "Global", "PendingCall", "Entry"])
 def test_schema_is_as_the_document_says(name: str) -> None:
     """Field names, types and which are required."""
     record = SCHEMAS.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from wasnap.cli.journal import journal as command
 from wasnap.errors import JournalError, NoSuchSnapshot
 from wasnap.journal import (
     Frame,
+    Global,
     HostRecord,
     Journal,
     PendingCall,
@@ -23,7 +25,7 @@ from wasnap.journal import (
     StartRecord,
 )
 from wasnap.journal.layout import Kind
-from wasnap.journal.text import printable, size_text, time_text
+from wasnap.journal.tools.words import printable, size_text, time_text
 
 
 def inspect(path: Path, *options: str) -> str:
@@ -46,7 +48,12 @@ def rich(path: Path) -> None:
     with make(path) as journal, journal.begin(None, "sigint", label="deep one") as writer:
         frames = [Frame(1, 12, 0x345), *[Frame(7, 3, 0x40)] * 5000, Frame(9, 4, -1)]
         frames += [Frame(at % 5, at % 7, -1) for at in range(300)]
-        writer.memory(0, 64, 4096, [(3, page("x") * 10)])
+        scattered = [
+            (3, page("x") * 10),
+            (14, page("y")),
+            *((40 + 2 * i, page("z")) for i in range(30)),
+        ]
+        writer.memory(0, 128, 4096, scattered)
         writer.memory(1, 16, 4096, [], is64=True)
         pending = PendingCall(
             module="wasi_snapshot_preview1",
@@ -62,10 +69,24 @@ def rich(path: Path) -> None:
                 fp=1016,
                 frames=frames,
                 names={12: "py_\x1b[31meval", 3: "fib"},
+                globals=[
+                    Global(0, "__stack_pointer", "i32", 66560),
+                    Global(1, "", "f64", math.nan),
+                    Global(2, "handler\x07", "funcref", -1),
+                    Global(5, "v", "v128", bytes(range(16))),
+                ],
                 pending=pending,
             )
         )
+        place = {"guest": "/data", "path": b"sub dir/x"}
+        access = {"readable": True, "writable": False, "rights": 77}
         state = {
+            "descriptors": [
+                {"type": "stream", "number": 0, "name": "stdin", "offset": None},
+                {"type": "directory", "number": 3, "place": place | {"path": b"."}},
+                {"type": "file", "number": 12, "place": place, "access": access, "offset": 5},
+                {"type": "new\x1b", "peers": [1, 2], "secret": bytes([255] * 40)},
+            ],
             "fds": {3: {"path": "/data/x y", "offset": 12}, 4: None},
             "random": b"\x00\x01",
             "list": [{"a": 1}, {"a": [1, 2]}],
@@ -104,20 +125,35 @@ def test_one_snapshot(path: Path) -> None:
     assert lines[:9] == [
         f"snapshot 1 of {path}",
         '  2023-11-14 22:13:20+00:00  sigint  "deep one"',
-        "  after the start, 66.0 KiB in the journal",
+        "  after the start, 190.3 KiB in the journal",
         "thread 0, 5302 frames",
         "  waits in wasi_snapshot_preview1.poll_oneoff"
         f"(1, 2.5, <16 bytes {'00' * 16}>)  [deadline_ns=123]",
         "  #0     py_\\x1b[31meval  (function 12, site 1, module byte 0x345)",
         "  #1     fib  (function 3, site 7, module byte 0x40)",
         "         ... 4,999 more of the same",
-        "  #5001  function 4  (function 4, site 9)",
+        "  #5001  function 4  (site 9)",
     ]
     assert "         ... 224 lines left out (--json has all)" in lines
-    assert lines[-16:] == [
-        "  #5301  function 5  (function 5, site 4)",
-        "memory 0: 256.0 KiB, 40.0 KiB of it not zero, in 1 extents",
+    at = lines.index("  #5301  function 5  (site 4)")
+    assert lines[at + 1 : at + 9] == [
+        "  global __stack_pointer: i32 66560 (0x10400)",
+        "  global 1: f64 nan",
+        "  global handler\\x07: funcref -1",
+        "  global v: v128 <16 bytes 000102030405060708090a0b0c0d0e0f>",
+        "memory 0: 512.0 KiB, 164.0 KiB of it not zero, in 32 extents",
+        "  0x00003000 to 0x0000cfff    40.0 KiB",
+        "  0x0000e000 to 0x0000efff     4.0 KiB",
+        "  0x00028000 to 0x00028fff     4.0 KiB",
+    ]
+    assert lines[-20:] == [
+        "  0x00052000 to 0x00062fff    68.0 KiB  36.0 KiB of it",
         "64-bit memory 1: 64.0 KiB, 0 bytes of it not zero, in 0 extents",
+        "4 open files",
+        "    0  stream    stdin",
+        "    3  directory /data",
+        '   12  file      "/data/sub dir/x" readable offset=5',
+        "    ?  new\\x1b   peers=[2] secret=<40 bytes " + "ff" * 32 + "...>",
         "host",
         "  fds:",
         "    3:",
@@ -148,7 +184,12 @@ def test_json(path: Path) -> None:
         "site": 7,
         "offset": 0x40,
     }
-    assert one["memories"][0]["pages_stored"] == 10
+    assert one["memories"][0]["pages_stored"] == 41
+    assert one["memories"][0]["map"][:2] == [
+        {"first_page": 3, "pages": 10, "stored": "raw"},
+        {"first_page": 14, "pages": 1, "stored": "raw"},
+    ]
+    assert one["stacks"][0]["globals"][1] == {"index": 1, "name": "", "type": "f64", "value": "nan"}
     assert one["host"]["random"] == {"base64": "AAE="}
 
 

@@ -94,6 +94,8 @@ def main() -> NoReturn:
     except WasnapError as error:
         _complain(error)
         code = error.exit_code
+    except BrokenPipeError:  # whoever reads what we print has read enough
+        code = 128 + signals.SIGPIPE
     _leave(code or 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -26,6 +27,8 @@ class Lazy(click.Group):
         if cmd_name not in self._known:
             return None
         name = cmd_name.replace("-", "_")
+        if iskeyword(name):
+            name += "_"
         command: click.Command = getattr(import_module(f"{self._room}.{name}"), name)
         return command
 

@@ -33,6 +33,7 @@ from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
 from wasnap.engine.dirty import Dirty
+from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
 from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
 from wasnap.engine.imports import (
@@ -74,6 +75,7 @@ __all__ = [
     "Finished",
     "Frame",
     "GlobalDefinition",
+    "GlobalValue",
     "Guest",
     "GuestMemory",
     "MemoryDefinition",
@@ -90,6 +92,7 @@ __all__ = [
     "Trapped",
     "Watched",
     "frames_of",
+    "globals_of",
     "tracker",
     "validate",
 ]

@@ -84,6 +84,14 @@ class ImportInfo(msgspec.Struct, array_like=True, frozen=True):
     results: bytes
 
 
+class SavedGlobal(msgspec.Struct, array_like=True, frozen=True):
+    """A mutable global: its index, its value type, and where its value stands in the static area."""
+
+    index: int
+    type: int
+    address: int
+
+
 class ProgramInfo(msgspec.Struct):
     """What the engine and the continuations must know of an instrumented module.
 
@@ -113,6 +121,7 @@ class ProgramInfo(msgspec.Struct):
     """Segments that the code can drop: (0 data or 1 element, index); flag k of the static area is dropped[k]."""
     segment_helpers: list[str]
     """Names of the exported helpers that stand for memory.init and its like in continuation modules."""
+    globals: list[SavedGlobal] = []
 
 
 @dataclass(frozen=True, slots=True)

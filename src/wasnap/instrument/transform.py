@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from wasnap.errors import UnsupportedModule
 from wasnap.instrument import abi, helpers
-from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo
+from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo, SavedGlobal
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.emit import (
     ColdCode,
@@ -351,6 +351,7 @@ class Transform:
             has_exns=self._has_exceptions(),
             dropped=sorted(facts.dropped),
             segment_helpers=segment_helper_names(sorted(facts.dropped), sorted(facts.initialised)),
+            globals=[SavedGlobal(index, type.value, at) for index, type, at in self.slots],
         )
 
     def _append_all(self, info: ProgramInfo, largest_frame: int) -> None:

@@ -23,7 +23,7 @@
     writer    one snapshot, written; the one commit point
     labels    names for snapshots
     journal   Journal: the door for everybody else
-    view      a journal for people and for ``--json``
+    tools/    what people do with journals
 
 A snapshot exists if and only if its COMMIT record is intact and proves all that came before it.
 Nothing that is committed is ever changed; a write that fails, or a crash, costs the snapshot it
@@ -42,6 +42,7 @@ from wasnap.journal.records import (
     Directory,
     Entry,
     Frame,
+    Global,
     HostRecord,
     PendingCall,
     Record,
@@ -63,6 +64,7 @@ __all__ = [
     "Entry",
     "Extent",
     "Frame",
+    "Global",
     "HostRecord",
     "Journal",
     "MemoryImage",

@@ -68,8 +68,13 @@ class Index:
         if snapshot not in self._entries:
             if problem := self._problem(snapshot):
                 raise JournalError(f"snapshot {snapshot} is damaged: {problem}", self._offer())
-            self._keep(self._read(snapshot, self._commit_of(snapshot)))
+            self._keep(self.proved(snapshot))
         return self._entries[snapshot]
+
+    def proved(self, snapshot: int) -> Entry:
+        """As ``entry``, but also of one that cannot be loaded for what stands in its records."""
+        found = self._entries.get(snapshot)
+        return found or self._read(snapshot, self._commit_of(snapshot))
 
     def chain(self, snapshot: int) -> Iterator[Entry]:
         """The snapshot and those its memory rests on, newest first. JournalError if one is damaged."""
@@ -104,8 +109,8 @@ class Index:
         """Takes out a snapshot whose page data turned out to be damaged. Those that rest on it may
         not need that data.
         """
-        position = self.entry(snapshot).records[0].position
-        del self._entries[snapshot]
+        position = self.proved(snapshot).records[0].position
+        self._entries.pop(snapshot, None)
         self.problems[snapshot] = reason
         self.damaged.append(Damaged(snapshot, position, reason))
 

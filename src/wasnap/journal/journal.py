@@ -19,6 +19,7 @@ from wasnap.journal.carry import base_for
 from wasnap.journal.image import Block
 from wasnap.journal.index import Damaged, Index
 from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
+from wasnap.journal.pagecheck import check_pages
 from wasnap.journal.places import Known
 from wasnap.journal.proof import Entry, SnapshotInfo
 from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
@@ -292,15 +293,9 @@ class Journal:
             "start the program: wasnap run (--fresh to replace what is there)",
         )
 
-    def verify(self) -> None:
-        """Checks everything that is checked only when it is used; see ``damaged`` and ``start``
-        then.
-        """
-        for info in self.snapshots:
-            try:
-                self._load(info.id, verify=True)
-            except JournalError:
-                continue  # it is in `damaged` now
+    def verify(self, progress: Progress | None = None) -> int:
+        """Checks all page data; what needs a damaged part is in ``damaged`` then. Bytes read."""
+        return check_pages(self._storage, self._complete(), progress)
 
     def begin(
         self, parent: int | None, trigger: str, *, label: str = "", full: bool = False

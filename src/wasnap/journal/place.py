@@ -94,12 +94,14 @@ def create(
             raise JournalError(f"{path} is not empty", "resume it, or say --fresh to start anew")
         try:
             return _replace(path, write, make_storage)
-        except OSError as error:
+        except BaseException as error:
             if fresh:
                 path.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
             raise JournalWriteFailed(
                 f"the journal {path} cannot be made: {error.strerror}",
-                "give another --journal, in a directory with room where you may write",
+                "give another one, in a directory with room where you may write",
             ) from error
     finally:
         os.close(guard)

@@ -73,6 +73,15 @@ class Frame(msgspec.Struct, array_like=True):
     offset: int
 
 
+class Global(msgspec.Struct, array_like=True):
+    """A mutable global. Integers unsigned; of a function reference the function's index."""
+
+    index: int
+    name: str
+    type: str
+    value: Any
+
+
 class PendingCall(msgspec.Struct, kw_only=True):
     """The host call in which the innermost frame waits. v128 arguments are 16 bytes."""
 
@@ -101,6 +110,7 @@ class StackRecord(Record, kw_only=True):
     fp: int
     frames: list[Frame] = []
     names: dict[int, str] = {}
+    globals: list[Global] = []
     pending: PendingCall | None = None
     entries: list[Entry] = []
     entry: int = 0

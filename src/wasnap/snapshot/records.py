@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from wasnap import engine, journal
 from wasnap.engine import (
@@ -57,6 +57,14 @@ from wasnap.layers import load_arena
 from wasnap.snapshot.sources import ArenaSource, MemorySource, PageSource
 
 
+class _Names(NamedTuple):
+    """Of functions and globals by index; and where each function's code begins in the module."""
+
+    functions: dict[int, str]
+    globals: dict[int, str]
+    code_offsets: list[int]
+
+
 @dataclass
 class World:
     """All that a running process is made of, as far as a snapshot is concerned."""
@@ -67,8 +75,7 @@ class World:
     module: bytes
     memories: list[MemorySource] = field(default_factory=list)
     sources: list[PageSource] = field(default_factory=list)
-    _names: dict[int, str] | None = None
-    _code_offsets: list[int] | None = None
+    _names: _Names | None = None
 
     def __post_init__(self) -> None:
         declared = zip(self.guest.memories, self.program.info.memories, strict=True)
@@ -82,20 +89,32 @@ class World:
 
     def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
         """The frames for people: function, byte in the module file; and the functions' names."""
-        if self._names is None or self._code_offsets is None:
-            from wasnap.wasm.decode import decode  # not needed before the first snapshot
-
-            module = decode(self.module)
-            self._names = module.function_names()
-            self._code_offsets = [body.offset for body in module.code]
+        names = self._find_names()
         imported = len(self.program.info.imports)
         described = []
         for frame in frames:
             site = self.program.site(frame.site)
-            offset = self._code_offsets[site.function - imported] + site.position
+            offset = names.code_offsets[site.function - imported] + site.position
             described.append(journal.Frame(frame.site, site.function, offset))
         functions = {frame.function for frame in described}
-        return described, {f: self._names[f] for f in sorted(functions & self._names.keys())}
+        return described, {f: names.functions[f] for f in sorted(functions & names.functions.keys())}
+
+    def describe_globals(self, state: ThreadState) -> list[journal.Global]:
+        """The mutable globals for people."""
+        names = self._find_names().globals
+        return [
+            journal.Global(index, names.get(index, ""), type, value)
+            for index, type, value in engine.globals_of(self.program.info, state)
+        ]
+
+    def _find_names(self) -> _Names:
+        if self._names is None:
+            from wasnap.wasm.decode import decode  # not needed before the first snapshot
+
+            module = decode(self.module)
+            offsets = [body.offset for body in module.code]
+            self._names = _Names(module.function_names(), module.global_names(), offsets)
+        return self._names
 
     def close(self) -> None:
         """Forget the pages; guest and host have owners of their own."""
@@ -178,6 +197,7 @@ def _stack_record(world: World, state: ThreadState) -> StackRecord:
         fp=state.fp,
         frames=frames,
         names=names,
+        globals=world.describe_globals(state),
         pending=None
         if pending is None
         else journal.PendingCall(

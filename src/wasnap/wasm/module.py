@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wasnap.wasm.names import function_names
+from wasnap.wasm import names
 from wasnap.wasm.types import (
     EMPTY_BLOCK,
     FUNC,
@@ -180,7 +180,15 @@ class Module:
 
     def function_names(self) -> dict[int, str]:
         """Function names by index, from the name section; empty if there is none or it is bad."""
+        return self._names(names.FUNCTIONS)
+
+    def global_names(self) -> dict[int, str]:
+        """Names of globals by index: those they are exported by, else those in the name section."""
+        exported = {e.index: e.name for e in self.exports if e.kind == GLOBAL}
+        return self._names(names.GLOBALS) | exported
+
+    def _names(self, subsection: int) -> dict[int, str]:
         for custom in self.customs:
             if custom.name == "name":
-                return function_names(custom.payload)
+                return names.names_in(custom.payload, subsection)
         return {}

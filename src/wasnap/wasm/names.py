@@ -1,15 +1,17 @@
-"""The name section: a custom section that gives names to functions (and more, not read here)."""
+"""The name section: a custom section that gives names to functions, globals (and more, not read here)."""
 
 from __future__ import annotations
 
 from wasnap.errors import InvalidModule
 from wasnap.wasm.reader import Reader
 
-_FUNCTION_NAMES = 1  # id of the subsection
+FUNCTIONS = 1
+GLOBALS = 7
+"""Ids of subsections."""
 
 
-def function_names(payload: bytes) -> dict[int, str]:
-    """Function names by function index, from the payload of the section ``name``.
+def names_in(payload: bytes, wanted: int = FUNCTIONS) -> dict[int, str]:
+    """Names by index, from a subsection of the payload of the section ``name``.
 
     The specification forbids that a bad custom section makes a module invalid, so a section that
     ends early or is otherwise malformed gives the names up to that place.
@@ -21,7 +23,7 @@ def function_names(payload: bytes) -> dict[int, str]:
         while not reader.at_end():
             subsection = reader.byte()
             size = reader.u32()
-            if subsection != _FUNCTION_NAMES:
+            if subsection != wanted:
                 reader.take(size)
                 continue
             for _ in range(reader.u32()):

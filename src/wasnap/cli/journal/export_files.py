@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wasnap.journal import Journal
-from wasnap.journal.text import printable
+from wasnap.journal.tools.words import printable
 
 
 @click.command("export-files")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from wasnap.journal import Journal, text, view
+from wasnap.cli.progress import progress
+from wasnap.journal import Journal
+from wasnap.journal.tools import text, text_snapshot, view
 
 
 @click.command()
@@ -23,11 +25,11 @@ def inspect(path: Path, at: str | None, as_json: bool) -> None:
       wasnap journal inspect job.journal
       wasnap journal inspect job.journal --at 3
     """
-    with Journal.open(path) as opened:
+    with progress("reading") as tell, Journal.open(path, progress=tell) as opened:
         if at is None:
             data = view.describe(opened)
             lines = text.lines(data)
         else:
             data = view.describe_snapshot(opened, opened.find(at))
-            lines = text.snapshot_lines(data)
+            lines = text_snapshot.snapshot_lines(data)
         click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))

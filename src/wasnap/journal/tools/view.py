@@ -7,14 +7,16 @@ it can be read, with the reasons under ``problems``.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from wasnap.errors import JournalError
+from wasnap.journal.image import MemoryImage
 from wasnap.journal.journal import Journal
-from wasnap.journal.layout import Kind
+from wasnap.journal.layout import Encoding, Kind
 from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import HostRecord, StackRecord, TablesRecord, decode
 
@@ -69,6 +71,7 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
                 "shared": image.shared,
                 "pages_stored": sum(part.pages for part in image.parts),
                 "extents": len(image.parts),
+                "map": memory_map(image),
             }
             for image in journal.load(snapshot, verify=False).memories.values()
         ]
@@ -84,7 +87,7 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
             continue
         try:
             if header.kind == Kind.STACK:
-                view["stacks"].append(_stack(decode(payload, StackRecord)))
+                view["stacks"].append(describe_stack(decode(payload, StackRecord)))
             elif header.kind == Kind.TABLES:
                 record = decode(payload, TablesRecord)
                 view["tables"] += [
@@ -98,6 +101,20 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
     return view
 
 
+def memory_map(image: MemoryImage) -> list[dict[str, Any]]:
+    """The runs of pages that are not zero, and how they are stored."""
+    runs: list[dict[str, Any]] = []
+    for part in image.parts:
+        stored = Encoding(part.encoding).name.lower()
+        if runs:
+            last = runs[-1]
+            if (last["first_page"] + last["pages"], last["stored"]) == (part.first_page, stored):
+                last["pages"] += part.pages
+                continue
+        runs.append({"first_page": part.first_page, "pages": part.pages, "stored": stored})
+    return runs
+
+
 def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: bytes become ``{"base64": text}``, keys text."""
     if isinstance(value, msgspec.Struct):
@@ -108,9 +125,16 @@ def plain(value: Any) -> Any:
         return {key if isinstance(key, str) else str(key): plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
+
+
+def is_bytes(value: Any) -> bool:
+    """Whether ``value`` is bytes as ``plain`` writes them."""
+    return isinstance(value, dict) and value.keys() == {"base64"}
 
 
 def bytes_of(value: Mapping[str, str]) -> bytes:
@@ -122,7 +146,8 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
     return info._asdict()
 
 
-def _stack(stack: StackRecord) -> dict[str, Any]:
+def describe_stack(stack: StackRecord) -> dict[str, Any]:
+    """A call stack, innermost frame first."""
     return {
         "thread": stack.thread,
         "bytes": len(stack.data),
@@ -136,4 +161,5 @@ def _stack(stack: StackRecord) -> dict[str, Any]:
             }
             for frame in stack.frames
         ],
+        "globals": [plain(each) for each in stack.globals],
     }
