@@ -28,6 +28,7 @@ _BROKEN = struct.Struct("<I")
 _AFTER = struct.Struct("<Qq")
 _GOAL = struct.Struct("<Q")
 _ROWS_MIN = 63
+_SIZE_MAX = (1 << 63) - 1
 
 
 class Row(NamedTuple):
@@ -101,7 +102,7 @@ class Table:
     def begin(self, number: int, goal: int) -> None:
         """A change begins, after which the file has ``goal`` bytes."""
         at = self._at(number)
-        _GOAL.pack_into(self._map, at + 40, goal)
+        _GOAL.pack_into(self._map, at + 40, min(goal, _SIZE_MAX))
         _STATE.pack_into(self._map, at, BEGUN)
 
     def settle(self, number: int, size: int, modified: int) -> None:
