@@ -16,8 +16,14 @@ from .fakes import Guest, UnstableGuest
 
 MakeGuest = Callable[..., Guest]
 
+
+class Noted(Mapping):
+    """A host directory; changes are noted, so that they can be undone, in NAME.files beside it."""
+
+
 KINDS: dict[str, Callable[[Path, str, bool], Mapping]] = {
     "dir": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
+    "dir noted": lambda host, guest, readonly: Noted(str(host), guest, readonly),
     "dir by walk": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "dir, unstable": lambda host, guest, readonly: Mapping(str(host), guest, readonly),
     "tmp": lambda host, guest, readonly: Mapping("", guest, readonly, "tmp"),
@@ -41,7 +47,13 @@ def make_guest(request: pytest.FixtureRequest) -> Iterator[MakeGuest]:
         streams = {"stdin": null, "stdout": null, "stderr": null}
         host = Host(HostConfig(dirs=dirs, **{**streams, **config}))  # type: ignore[arg-type]
         hosts.append(host)
-        return UnstableGuest(host) if old else Guest(host)
+        made = UnstableGuest(host) if old else Guest(host)
+        for mapping in dirs:
+            if isinstance(mapping, Noted) and made.history is None:
+                made.history = Path(f"{mapping.host}.files")
+                if not made.history.exists():
+                    host.note_changes(made.history, sync=False)
+        return made
 
     yield make
     for host in hosts:

@@ -10,6 +10,7 @@ import select
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from wasnap.host import Host
@@ -165,6 +166,8 @@ class Guest:
         self.call = FakeCall(self.memory)
         self.saved: object = None
         """What was saved of it last, if anything was (``saving.py``)."""
+        self.history: Path | None = None
+        """Where changes to files are noted, if they are."""
 
     def raw(self, name: str, *arguments: int) -> int:
         """The errno that a host function gives."""

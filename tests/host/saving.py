@@ -46,5 +46,5 @@ def saved(guest: Guest) -> Saved:
 
 def restore(guest: Guest, state: Saved) -> None:
     """Make a fresh guest's host what was saved."""
-    guest.host.restore(state.state, state.arena())
+    guest.host.restore(state.state, state.arena(), history=guest.history, sync=False)
     guest.saved = state

@@ -58,10 +58,13 @@ KERNELS: Mapping[str, Kernel] = {
 FILES = _sizes("25", "3000", source="files.c")
 """Not a kernel that only computes: it needs an empty directory, mapped as /work."""
 
+REPLACE = _sizes("60", "6000", source="replace.c")
+"""Likewise."""
+
 
 def build(name: str) -> Path:
-    """The compiled module of one kernel of KERNELS, or ``files``."""
-    kernel = FILES if name == "files" else KERNELS[name]
+    """The compiled module of one kernel of KERNELS, or ``files``, or ``replace``."""
+    kernel = {"files": FILES, "replace": REPLACE, **KERNELS}[name]
     source = HERE / (kernel.source or f"{name}.c")
     if source.suffix == ".wat":
         return _assembled(source)

@@ -121,6 +121,17 @@ def snapshots(command: F) -> F:
     return command
 
 
+def files(command: F) -> F:
+    """``--files``."""
+    return click.option(
+        "--files",
+        type=click.Choice(["rewind", "keep", "fail"]),
+        help="On resuming, its own changes to files since the snapshot are undone, and it is refused "
+        "if others changed them. rewind: leave alone what others changed; keep: leave all files as "
+        "they are; fail: refuse if anything changed.",
+    )(command)
+
+
 def messages(command: F) -> F:
     """``--quiet``, ``--verbose`` and ``--log-format``; they are read before all others."""
 

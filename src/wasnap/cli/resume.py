@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Mapping
+    from wasnap.host import Files, Mapping
     from wasnap.journal import Durability
 
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--at", metavar="N", help="Resume snapshot N, an id or a label; else the newest.")
 @options.snapshots
 @options.directories
+@options.files
 @options.addresses
 @options.messages
 @click.argument("journal")
@@ -31,6 +32,7 @@ def resume(
     after_snapshot: str | None,
     grace: float | None,
     dirs: dict[str, Mapping],
+    files: Files | None,
     listen: tuple[str, ...],
     journal: str,
 ) -> None:
@@ -58,6 +60,7 @@ def resume(
         durability=durability,
         listen=listen,
         label=label,
+        files=files,
         after_snapshot=after_snapshot,
         grace=grace,
         control=True,

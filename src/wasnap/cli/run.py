@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Mapping, UnknownImports
+    from wasnap.host import Files, Mapping, UnknownImports
     from wasnap.journal import Durability
 
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start anew even if the journal holds a snapshot.")
 @options.snapshots
 @options.directories
+@options.files
 @options.addresses
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
@@ -41,6 +42,7 @@ def run(
     after_snapshot: str | None,
     grace: float | None,
     dirs: dict[str, Mapping],
+    files: Files | None,
     listen: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
@@ -81,6 +83,7 @@ def run(
         durability=durability,
         listen=listen,
         label=label,
+        files=files,
         after_snapshot=after_snapshot,
         grace=grace,
         control=True,

@@ -3,6 +3,7 @@
     instance.py       any export of any module, stopped at every n-th safepoint
     job.py            what a run is given, what came of it, how two of them differ
     differential.py   a program, disturbed at random moments and resumed, against an undisturbed run
+    later.py          a snapshot resumed in the directory that the program left behind later
     everywhere.py     a program, stopped at chosen safepoints, or at all of them
     fixture.py        the same for pytest
     __main__.py       ``python -m wasnap.harness MODULE [ARG]...``
@@ -21,6 +22,7 @@ from wasnap.harness.differential import (
 from wasnap.harness.everywhere import Everywhere, everywhere
 from wasnap.harness.instance import Global, Import, Instance, Memory, Table, invoke
 from wasnap.harness.job import Difference, Job, Make, Outcome
+from wasnap.harness.later import later
 
 __all__ = [
     "MODES",
@@ -40,5 +42,6 @@ __all__ = [
     "differential",
     "everywhere",
     "invoke",
+    "later",
     "undisturbed",
 ]

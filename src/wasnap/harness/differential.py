@@ -4,7 +4,8 @@ All that is random comes from the seed. Three ways to disturb:
 
     safepoints   snapshots at random safepoints of a counted program, which a seed repeats exactly
     times        snapshots at random times
-    kills        SIGKILL at random times; whatever snapshot is there then is resumed
+    kills        SIGKILL at random times, most of them some time after a snapshot; whatever
+                 snapshot is there then is resumed, in the same directory
 
 In the first two the program goes on where it is and must end as it would have; and every snapshot
 is resumed in a process of its own (``python -m wasnap resume``), in a copy of the world as it was
@@ -17,6 +18,7 @@ must repeat; ``system_clock`` is for those whose results do not depend on it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -38,6 +40,7 @@ from wasnap.process import Process
 
 MODES = ("safepoints", "times", "kills")
 _TIMEOUT_SECONDS = 600
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -277,9 +280,13 @@ def _kill(
         else:
             stdout = stdout[: _written(journal, begun)]
             command = ["resume", *options, str(journal)]
-        limit = chance.uniform(0, 1.5 * reference.seconds / kills) if left else _TIMEOUT_SECONDS
+        limit: float = _TIMEOUT_SECONDS
+        then = None
+        if left:
+            limit = chance.uniform(0, 1.5 * reference.seconds / kills)
+            then = journal if chance.random() < 0.7 else None
         try:
-            done = _wasnap(*command, job=job, timeout=limit)
+            done = _wasnap(*command, job=job, timeout=limit, after=then)
         except subprocess.TimeoutExpired as expired:
             if not left:
                 raise Difference(f"no end in {_TIMEOUT_SECONDS} s") from None
@@ -337,22 +344,43 @@ def _ask(process: Process, times: list[float]) -> None:
 
 
 def _wasnap(
-    *command: str, job: Job, timeout: float = _TIMEOUT_SECONDS
+    *command: str, job: Job, timeout: float = _TIMEOUT_SECONDS, after: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``python -m wasnap`` in a process of its own; killed when the time is over."""
+    """Run ``python -m wasnap`` in a process of its own; killed when the time is over.
+
+    ``after``: the time begins when the next snapshot is in this journal.
+    """
     environment = dict(os.environ)
     source = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, (source, environment.get("PYTHONPATH")))
     )
     with open(job.stdin or os.devnull, "rb") as stdin:
-        return subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "wasnap", *command],
             stdin=stdin,
-            capture_output=True,
-            timeout=timeout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment,
         )
+        try:
+            if after is not None:
+                newest = _newest(after)
+                deadline = time.monotonic() + _TIMEOUT_SECONDS
+                while process.poll() is None and time.monotonic() < deadline:
+                    if _newest(after) != newest:
+                        break
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.communicate(timeout=_POLL_SECONDS)  # what it prints is kept
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as expired:
+            process.kill()
+            expired.stdout, expired.stderr = process.communicate()
+            raise
+        finally:
+            process.kill()
+            process.wait()
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _newest(journal: Path) -> int | None:

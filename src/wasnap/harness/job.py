@@ -19,7 +19,8 @@ class Job:
     """One program made ready to run in a world of its own.
 
     ``dirs``: guest path -> host directory. ``mappings``: those of other kinds (``--tmp``,
-    ``--overlay``), by guest path, too. ``outputs``: files that must come out the same.
+    ``--overlay``), by guest path, too. ``outputs``: files, or directories with all that is in them,
+    that must come out the same.
     ``stdin``: a file, or None for an empty one. ``unknown_imports``: as for ``Process``.
     """
 
@@ -118,4 +119,7 @@ def _first_difference(one: bytes, other: bytes) -> int:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    lines = [f"{entry.relative_to(path)} {_digest(entry)}" for entry in sorted(path.iterdir())]
+    return hashlib.sha256(repr(lines).encode()).hexdigest()

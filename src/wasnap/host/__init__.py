@@ -9,6 +9,8 @@ Map of the room::
     mapped.py       a mapped directory, whatever is behind it
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one
+    history/        what it takes to undo changes to them
+    rewind.py       what a resume does about files: checked, undone, refused
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     terminal.py  picture.py             what the terminal showed, and its emulator
@@ -24,7 +26,8 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import HostConfig, Kind, Mapping, UnknownImports
+from .config import Files, HostConfig, Kind, Mapping, UnknownImports
+from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
 from .tree.arena import Arena
@@ -35,6 +38,7 @@ __all__ = [
     "Arena",
     "Clock",
     "FakeClock",
+    "Files",
     "Host",
     "HostConfig",
     "HostState",
@@ -45,4 +49,5 @@ __all__ = [
     "SystemClock",
     "SystemRandom",
     "UnknownImports",
+    "directory_of",
 ]

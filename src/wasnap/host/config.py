@@ -12,6 +12,11 @@ from typing import Final, Literal, TypeAlias
 UnknownImports: TypeAlias = Literal["refuse", "trap", "zero"]
 """What becomes of an imported function that nobody has: see ``unknown.py``."""
 
+Files: TypeAlias = Literal["rewind", "keep", "fail"]
+"""What a resume does about files that are not as they were at the snapshot. Without any of these
+the guest's own changes are undone, and what others changed is a reason to refuse. ``rewind``: that
+is left alone and told of; ``keep``: all files stay as they are now; ``fail``: any change, also the
+guest's own, is a reason to refuse."""
 
 Kind: TypeAlias = Literal["dir", "tmp", "overlay"]
 """What is behind a mapping: see ``mapped.py``."""

@@ -1,8 +1,8 @@
 """Directories on the host: opening and changing what lies beneath them.
 
 Every operation on a path starts here and stays beneath this directory (``beneath.py``); nothing is
-changed in a read-only mapping. All changes of names pass through these methods, so this is also the
-seam for noting how a change can be undone.
+changed in a read-only mapping. All changes of names pass through these methods; where the root has
+a history they are made by that, which notes first how to undo them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from . import rights as r
-from .beneath import O_PATH, is_dots, open_beneath, os_error, parent, stat_beneath
+from .beneath import (
+    LINKS_MAX,
+    O_PATH,
+    is_dots,
+    open_beneath,
+    os_error,
+    parent,
+    stat_beneath,
+)
 from .descriptors import Descriptor, Missing, Scene
 from .file import HostFile, set_times
+from .history import History
 from .mapped import Directory, Entry, Want
 from .root import HostRoot, Place, open_flags
 from .stream import Device
@@ -58,7 +67,16 @@ class HostDirectory(Directory):
 
     def set_times(self, access: int | None, modification: int | None) -> None:
         self.may_change()
-        set_times(self.fileno, access, modification)
+        self._set_times(self.fileno, lambda: set_times(self.fileno, access, modification))
+
+    def _set_times(self, fd: int, call: Callable[[], None]) -> None:
+        """``call`` sets the times of what is open as ``fd``."""
+        history = self.root.history
+        if history is None:
+            call()
+        else:
+            place = history.names.place(self.root, fd)
+            history.names.set_times(place, lambda: os.fstat(fd), call)
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -76,39 +94,99 @@ class HostDirectory(Directory):
             flags |= os.O_CREAT
         if want.exclusive:
             flags |= os.O_EXCL
-        fileno = open_beneath(self.fileno, path, flags)
+        history = self.root.history
+        if history is not None and (want.create or want.truncate):
+            fileno = self._open_noted(history, path, want, flags)
+        else:
+            fileno = open_beneath(self.fileno, path, flags)
         mode = os.fstat(fileno).st_mode
         path = path if self.path == b"." else b"%s/%s" % (self.path, path)
         if stat.S_ISDIR(mode):
             rights, inheriting = self.inheriting & r.DIRECTORY, self.inheriting
             return HostDirectory(fileno, self.root, path, rights=rights, inheriting=inheriting)
         kind = HostFile if stat.S_ISREG(mode) else Device
-        return kind(fileno, self.root, path, self.granted(want))
+        opened = kind(fileno, self.root, path, self.granted(want))
+        if want.truncate and history is not None and isinstance(opened, HostFile):
+            try:
+                history.contents.empty(opened)
+            except OSError:
+                opened.close()
+                raise
+        return opened
+
+    def _open_noted(self, history: History, path: bytes, want: Want, flags: int) -> int:
+        """Open it, or make it; what is there is not cut yet."""
+        plain = flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+        if want.create and (path.endswith(b"/") or is_dots(path)):  # the kernel refuses that
+            return open_beneath(self.fileno, path, flags)
+        for _ in range(LINKS_MAX):
+            if not want.exclusive:
+                try:
+                    fileno = open_beneath(self.fileno, path, plain)
+                except FileNotFoundError:
+                    if not want.create:
+                        raise
+                else:
+                    if stat.S_ISDIR(os.fstat(fileno).st_mode):
+                        os.close(fileno)
+                        raise os_error(errno.EISDIR)
+                    return fileno
+            with parent(self.fileno, path) as (fd, name):
+                try:
+                    target = os.readlink(name, dir_fd=fd)
+                except OSError:  # it is no link
+                    try:
+                        return history.names.create(self.root, fd, name, plain)
+                    except FileExistsError:
+                        if want.exclusive:
+                            raise
+                        continue  # somebody else was faster
+            if want.exclusive:
+                raise os_error(errno.EEXIST)
+            if not want.follow:
+                break
+            path = path[: path.rfind(b"/") + 1] + target  # a link to nothing: make what it names
+        raise os_error(errno.ELOOP)
 
     # -- names ------------------------------------------------------------------------------
 
     def stat_at(self, path: bytes, *, follow: bool) -> os.stat_result:
-        return stat_beneath(self.fileno, path, follow=follow)
+        history = self.root.history
+        status = stat_beneath(self.fileno, path, follow=follow)
+        return status if history is None else history.visible(status)
 
     def make_directory(self, path: bytes) -> None:
         self.may_change()
         with parent(self.fileno, path) as (fd, name):
-            os.mkdir(name, dir_fd=fd)
+            if self.root.history is None:
+                os.mkdir(name, dir_fd=fd)
+            else:
+                self.root.history.names.make_directory(self.root, fd, name)
 
     def remove_directory(self, path: bytes) -> None:
         self.may_change()
         with parent(self.fileno, path) as (fd, name):
-            os.rmdir(name, dir_fd=fd)
+            if self.root.history is None:
+                os.rmdir(name, dir_fd=fd)
+            else:
+                self.root.history.names.remove_directory(self.root, fd, name)
 
     def unlink(self, path: bytes) -> None:
         self.may_change()
         with parent(self.fileno, path) as (fd, name):
-            os.unlink(name, dir_fd=fd)
+            if self.root.history is None:
+                os.unlink(name, dir_fd=fd)
+            else:
+                self.root.history.names.unlink(self.root, fd, name)
 
     def rename(self, old: bytes, to: Directory, new: bytes) -> None:
         to = self._both_may_change(to)
         with parent(self.fileno, old) as (fd, name), parent(to.fileno, new) as (to_fd, to_name):
-            os.rename(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd)
+            if self.root.history is None:
+                os.rename(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd)
+            else:
+                names = self.root.history.names
+                names.rename(self.root, fd, name, to.root, to_fd, to_name)
 
     def _both_may_change(self, to: Directory) -> HostDirectory:
         self.may_change()
@@ -124,14 +202,20 @@ class HostDirectory(Directory):
                 mode = self.stat_at(old, follow=True).st_mode
                 raise os_error(errno.EPERM if stat.S_ISDIR(mode) else errno.ENOTDIR)
             with _slash_means_directory(to, new):
-                os.link(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
+                if self.root.history is None:
+                    os.link(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
+                else:
+                    self.root.history.names.link(fd, name, to.root, to_fd, to_name)
 
     def symlink(self, target: bytes, path: bytes) -> None:
         self.may_change()
         if target.startswith(b"/"):
             raise os_error(errno.EPERM)
         with parent(self.fileno, path) as (fd, name), _slash_means_directory(self, path):
-            os.symlink(target, name, dir_fd=fd)
+            if self.root.history is None:
+                os.symlink(target, name, dir_fd=fd)
+            else:
+                self.root.history.names.symlink(self.root, fd, name, target)
 
     def read_link(self, path: bytes) -> bytes:
         if path.endswith(b"/"):
@@ -149,8 +233,10 @@ class HostDirectory(Directory):
         self.may_change()
         if follow or path.endswith(b"/") or is_dots(path):
             fd = open_beneath(self.fileno, path, O_PATH)
-            try:  # a descriptor made by O_PATH is good for its name in /proc only
-                set_times(f"/proc/self/fd/{fd}" if O_PATH else fd, access, modification)
+            # A descriptor made by O_PATH is good for its name in /proc only.
+            target = f"/proc/self/fd/{fd}" if O_PATH else fd
+            try:
+                self._set_times(fd, lambda: set_times(target, access, modification))
             finally:
                 os.close(fd)
             return
@@ -158,7 +244,19 @@ class HostDirectory(Directory):
             now = os.stat(name, dir_fd=fd, follow_symlinks=False)
             access = now.st_atime_ns if access is None else access
             modification = now.st_mtime_ns if modification is None else modification
-            os.utime(name, ns=(access, modification), dir_fd=fd, follow_symlinks=False)
+            times = (access, modification)
+
+            def status() -> os.stat_result:
+                return os.stat(name, dir_fd=fd, follow_symlinks=False)
+
+            def call() -> None:
+                os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
+
+            history = self.root.history
+            if history is None:
+                call()
+            else:
+                history.names.set_times(history.names.place_of(self.root, fd, name), status, call)
 
     def scan(self) -> list[Entry]:
         status = os.fstat(self.fileno)

@@ -1,9 +1,9 @@
 """Regular files.
 
 The kernel keeps the offset; a snapshot asks for it. A file that still has a name is saved as that
-name and its size: on a resume it is opened again (never created or cut on the way) and, if it was
-open for writing, cut to the size it had, so that what was written forward since is written again
-and comes out once. A file without a name (unlinked while open) is saved with its whole content and
+name, its size and its time: on a resume it is opened again, never created or cut on the way. What
+the guest did to it since the snapshot was undone before (``history/``), and what others did was
+found by ``differences``. A file without a name (unlinked while open) is saved with its whole content and
 comes back as an unlinked temporary file; several descriptors of it share one.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import tempfile
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from . import rights as r
 from .beneath import os_error
 from .descriptors import Access, Descriptor, Missing, Scene, Views
+from .history import Touched
 from .protocol import Call
 from .root import HostRoot, Place, open_flags
 
@@ -31,7 +31,7 @@ class FileState(msgspec.Struct, frozen=True, tag="file"):
 
     Exactly one of these says where it is: ``place``; ``content`` (it has no name any more);
     ``shares``: the number of the descriptor whose ``content`` it is, too.
-    ``identity``: device and inode.
+    ``identity``: device and inode. ``modified``: its modification time, ns since 1970.
     """
 
     number: int
@@ -43,6 +43,7 @@ class FileState(msgspec.Struct, frozen=True, tag="file"):
     offset: int
     size: int
     identity: tuple[int, int]
+    modified: int
 
 
 def set_times(target: int | str, access: int | None, modification: int | None) -> None:
@@ -57,7 +58,7 @@ def set_times(target: int | str, access: int | None, modification: int | None) -
 class HostFile(Descriptor):
     """An open regular file beneath ``root``; ``path`` is the one it was opened by."""
 
-    __slots__ = ("path", "readable", "root", "writable")
+    __slots__ = ("path", "readable", "root", "touched", "writable")
 
     def __init__(self, fileno: int, root: HostRoot, path: bytes, access: Access) -> None:
         super().__init__(fileno, access.rights & r.FILE, access.inheriting, access.fdflags)
@@ -65,27 +66,56 @@ class HostFile(Descriptor):
         self.path = path
         self.readable = access.readable
         self.writable = access.writable
+        self.touched: Touched | None = None
+
+    @property
+    def appends(self) -> bool:
+        """Whether what is written goes to the end."""
+        return bool(self.fdflags & r.APPEND)
+
+    def where(self) -> tuple[int, bytes] | None:
+        """Its present place, for the history."""
+        return self.root.where(self.fileno)
+
+    def stat(self) -> os.stat_result:
+        history = self.root.history
+        status = os.fstat(self.fileno)
+        return status if history is None else history.visible(status)
 
     def read(self, call: Call, views: Views) -> int:
         return os.readv(self.fileno, views)
 
     def write(self, call: Call, views: Views) -> int:
-        return os.writev(self.fileno, views)
+        history = self.root.history
+        if history is None:
+            return os.writev(self.fileno, views)
+        return history.contents.write(self, views)
 
     def read_at(self, views: Views, offset: int) -> int:
         return os.preadv(self.fileno, views, offset)
 
     def write_at(self, views: Views, offset: int) -> int:
-        return os.pwritev(self.fileno, views, offset)
+        history = self.root.history
+        if history is None:
+            return os.pwritev(self.fileno, views, offset)
+        return history.contents.write(self, views, offset)
 
     def seek(self, offset: int, whence: int) -> int:
         return os.lseek(self.fileno, offset, whence)
 
     def truncate(self, size: int) -> None:
-        os.ftruncate(self.fileno, size)
+        history = self.root.history
+        if history is None:
+            os.ftruncate(self.fileno, size)
+        else:
+            history.contents.truncate(self, size)
 
     def allocate(self, offset: int, length: int) -> None:
-        os.posix_fallocate(self.fileno, offset, length)
+        history = self.root.history
+        if history is None:
+            os.posix_fallocate(self.fileno, offset, length)
+        else:
+            history.contents.allocate(self, offset, length)
 
     def advise(self, offset: int, length: int, advice: int) -> None:
         os.posix_fadvise(self.fileno, offset, length, advice)
@@ -104,7 +134,11 @@ class HostFile(Descriptor):
     def set_times(self, access: int | None, modification: int | None) -> None:
         if self.root.readonly:
             raise os_error(errno.EROFS)
-        set_times(self.fileno, access, modification)
+        history = self.root.history
+        if history is None:
+            set_times(self.fileno, access, modification)
+        else:
+            history.contents.change(self, lambda: set_times(self.fileno, access, modification))
 
     def available(self) -> int:
         size = os.fstat(self.fileno).st_size
@@ -132,6 +166,7 @@ class HostFile(Descriptor):
             offset=os.lseek(self.fileno, 0, os.SEEK_CUR),
             size=status.st_size,
             identity=identity,
+            modified=status.st_mtime_ns,
         )
 
     def _content(self, size: int) -> bytes:
@@ -152,34 +187,13 @@ class HostFile(Descriptor):
 
     @classmethod
     def restore(cls, state: FileState, scene: Scene) -> HostFile:
-        """Open it again, and check that it can be what it was. Raises Missing."""
+        """Open it again. Raises Missing."""
         root = scene.root(state.guest, HostRoot)
         if state.place is None:
             return cls(cls._restore_unlinked(state, scene), root, b"", state.access)
         if state.access.writable and root.readonly:
             raise Missing(f"{state.place} was open for writing, but {state.guest} is read-only")
-        fileno = root.reopen(state.place, state.access)
-        difference = cls._difference(state, os.fstat(fileno))
-        if difference is not None:
-            os.close(fileno)
-            raise Missing(f"{state.place} {difference}")
-        return cls(fileno, root, state.place.path, state.access)
-
-    @staticmethod
-    def _difference(state: FileState, now: os.stat_result) -> str | None:
-        """Why the file that is there now cannot be gone on with.
-
-        A longer one is cut, which is right if it is the file that was written to since; another
-        one that took its name is not ours to cut.
-        """
-        if not stat.S_ISREG(now.st_mode):
-            return "is not a regular file any more"
-        if now.st_size < state.size:
-            return f"has {now.st_size} bytes, and had {state.size}"
-        same = state.identity == (now.st_dev, now.st_ino)
-        if state.access.writable and now.st_size > state.size and not same:
-            return f"is another file now: it has {now.st_size} bytes, and had {state.size}"
-        return None
+        return cls(root.reopen(state.place, state.access), root, state.place.path, state.access)
 
     @staticmethod
     def _restore_unlinked(state: FileState, scene: Scene) -> int:
@@ -196,7 +210,5 @@ class HostFile(Descriptor):
             return os.open(f"/proc/self/fd/{file.fileno()}", flags)
 
     def rewind(self, state: FileState) -> None:
-        """Cut to the saved size what can be written, and go to the saved offset."""
-        if state.access.writable and os.fstat(self.fileno).st_size != state.size:
-            os.ftruncate(self.fileno, state.size)
+        """Go to the saved offset."""
         os.lseek(self.fileno, state.offset, os.SEEK_SET)

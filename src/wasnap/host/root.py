@@ -16,10 +16,12 @@ from . import rights as r
 from .beneath import O_PATH, open_beneath
 from .config import Mapping
 from .descriptors import Access, Missing
+from .history.places import kernels_path, path_of
 from .mapped import Root
 
 if TYPE_CHECKING:
     from .directory import HostDirectory
+    from .history import History
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -48,13 +50,23 @@ def open_flags(readable: bool, writable: bool, fdflags: int) -> int:
 
 
 class HostRoot(Root):
-    """The mapping. Its descriptor outlives the guest's preopen, which the guest may close."""
+    """The mapping. Its descriptor outlives the guest's preopen, which the guest may close.
 
-    __slots__ = ("fileno",)
+    ``history``: where changes to it are noted before they are made; None: nowhere, nobody is ever
+    going to undo them.
+    """
+
+    __slots__ = ("fileno", "history")
 
     def __init__(self, mapping: Mapping) -> None:
         super().__init__(mapping)
         self.fileno = os.open(mapping.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.history: History | None = None
+
+    @property
+    def guest(self) -> str:
+        """The path the guest knows it by."""
+        return self.mapping.guest
 
     def preopen(self) -> HostDirectory:
         from .directory import HostDirectory  # it needs this module
@@ -70,13 +82,13 @@ class HostRoot(Root):
     def find(self, fileno: int, opened_as: bytes) -> Place | None:
         """The present place of an open file or directory; None: it has none beneath this root.
 
-        Tries the path it was opened by, then what the kernel says; each is believed only if the
+        Tries what the kernel says, then the path it was opened by; each is believed only if the
         very same file (device and inode) is found there.
         """
         status = os.fstat(fileno)
         if status.st_nlink == 0:
             return None
-        for path in (opened_as, self._kernels_path(fileno)):
+        for path in (kernels_path(self.fileno, fileno), opened_as):
             if path is None:
                 continue
             try:
@@ -90,16 +102,12 @@ class HostRoot(Root):
                 os.close(fd)
         return None
 
-    def _kernels_path(self, fileno: int) -> bytes | None:
-        try:
-            root = os.readlink(f"/proc/self/fd/{self.fileno}".encode())
-            path = os.readlink(f"/proc/self/fd/{fileno}".encode())
-        except OSError:  # no /proc here
+    def where(self, fileno: int) -> tuple[int, bytes] | None:
+        """The present place of an open file, as the history calls it; None: it has none."""
+        path = path_of(self.fileno, fileno)
+        if path is None or self.history is None:
             return None
-        if path == root:
-            return b"."
-        root = root.rstrip(b"/") + b"/"
-        return path[len(root) :] if path.startswith(root) else None
+        return self.history.number(self), path
 
     def reopen(self, place: Place, access: Access) -> int:
         """A descriptor of what was open there; never created or cut. Raises Missing."""

@@ -12,12 +12,16 @@ bytes, which a writable pipe takes without blocking. Two guest threads may have 
 thing, so each looks again before it reads or writes, which it then does alone (``protocol.py``).
 
 A standard stream is saved by its role, and a resumed process uses its own. If that is a regular
-file and the same as before, it goes on where the snapshot was: input is not read twice, and output
-that came after the snapshot is cut off because it is going to be written again.
+file and the same as before, it goes on where the snapshot was: input is not read twice, and neither
+is output written twice. What the file received after the snapshot (from a process that was killed)
+the resumed process is going to write again: as long as it is the same, byte for byte, it is skipped.
+At the first difference, which may be somebody else's line, all goes to the end of the file. Nothing
+is ever cut off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -205,7 +209,7 @@ class ByteStream(Descriptor):
 class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("name", "reading", "terminal")
+    __slots__ = ("_received", "name", "reading", "terminal")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -218,6 +222,28 @@ class Stream(ByteStream):
         self.name = name
         self.terminal: Terminal | None = None
         self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
+        self._received: tuple[int, int] | None = None
+        """From where to where the file has what we may be about to write again."""
+
+    def write(self, call: Call, views: Views) -> int:
+        skipped = 0 if self._received is None else self._skip(views, *self._received)
+        if not skipped:
+            return super().write(call, views)
+        self.written += skipped
+        views = skip(views, skipped)
+        return skipped + (super().write(call, views) if views else 0)
+
+    def _skip(self, views: Views, at: int, end: int) -> int:
+        """How many bytes of this the file has already: all, or those up to its end."""
+        data = b"".join(views)
+        rest = b""
+        with contextlib.suppress(OSError):  # if it may not be read, it cannot be told
+            fd = os.open(b"/proc/self/fd/%d" % self.fileno, os.O_RDONLY | os.O_CLOEXEC)
+            rest = os.pread(fd, min(len(data), end - at), at)
+            os.close(fd)
+        n = len(rest) if data.startswith(rest) else 0
+        self._received = (at + n, end) if n and n == len(data) and at + n < end else None
+        return n
 
     def show(self, terminal: Terminal | None) -> None:
         """If this is that terminal, tell it what is written and read."""
@@ -247,7 +273,8 @@ class Stream(ByteStream):
             status = os.fstat(self.fileno)
             identity = (status.st_dev, status.st_ino)
             size = status.st_size
-            offset = os.lseek(self.fileno, 0, os.SEEK_CUR)
+            appends = self.fdflags & r.APPEND
+            offset = size if appends else os.lseek(self.fileno, 0, os.SEEK_CUR)
         return StreamState(
             number=number,
             name=self.name,
@@ -281,9 +308,10 @@ class Stream(ByteStream):
         if self.name == "stdin":
             if same or status.st_size == state.size:
                 os.lseek(self.fileno, state.offset, os.SEEK_SET)
-        elif same and status.st_size > state.size:
-            os.ftruncate(self.fileno, state.size)
-            os.lseek(self.fileno, state.offset, os.SEEK_SET)
+        elif same and status.st_size >= state.offset:
+            os.lseek(self.fileno, 0, os.SEEK_END)
+            if status.st_size > state.offset:
+                self._received = (state.offset, status.st_size)
 
 
 class Device(ByteStream):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,16 +19,18 @@ from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
 from . import futex
 from .clock import Clock, ClockState, SystemClock
-from .config import HostConfig, Mapping
+from .config import Files, HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
 from .futex import Futexes, WaiterState
+from .history import History, HistoryState
 from .mapped import Root
 from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
+from .rewind import HINT, Rewind, listed
 from .root import HostRoot
 from .signals import pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
@@ -76,6 +80,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
+    ``history``: where this snapshot is in the history of files; None: nothing was noted.
     ``terminal``: what it showed; None: there has never been one.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
@@ -91,6 +96,7 @@ class HostState(msgspec.Struct, frozen=True):
     terminal: TerminalState | None = None
     threads: ThreadsState = ThreadsState()
     futexes: list[WaiterState] = []
+    history: HistoryState | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -142,7 +148,7 @@ class Host:
         self._addresses = [Address.parse(text) for text in config.listen]
         self.listening: tuple[str, ...] = ()
         """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
-
+        self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
         _raise_limit()
         if self._addresses and "LISTEN_FDS" not in config.env:
@@ -209,6 +215,29 @@ class Host:
             raise
         return listeners
 
+    # -- the history of files ---------------------------------------------------------------
+
+    def _noted(self) -> list[HostRoot]:
+        """Host directories, if changes to any of them are to be noted."""
+        roots = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        return roots if any(not root.readonly for root in roots) else []
+
+    def note_changes(self, path: Path, *, sync: bool = True) -> None:
+        """Before a fresh start: note from here on how changes to files can be undone, in a new
+        history at ``path``. ``sync``: snapshots wait until it is on the device. Raises
+        JournalError."""
+        roots = self._noted()
+        if roots:
+            self._note_in(History.create(path, roots, sync=sync))
+
+    def _note_in(self, history: History | None) -> None:
+        self._history = history
+        for root in self._noted():
+            if not root.readonly:
+                root.history = history
+
+    # -- functions --------------------------------------------------------------------------
+
     def function(
         self, module: str, name: str, type: tuple[bytes, bytes] | None = None
     ) -> HostFunction | None:
@@ -235,6 +264,8 @@ class Host:
             return wasip1.missing(module, name, *type)
         return found
 
+    # -- snapshots --------------------------------------------------------------------------
+
     def capture(self) -> HostState:
         """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)
@@ -250,30 +281,49 @@ class Host:
             occasions=sorted(self.occasions.been),
             threads=self.threads.capture(),
             futexes=self.futexes.capture(),
+            history=None if self._history is None else self._history.point(),
         )
 
-    def restore(self, state: HostState, arena: Arena | None = None) -> None:
+    def restore(
+        self,
+        state: HostState,
+        arena: Arena | None = None,
+        *,
+        history: Path | None = None,
+        files: Files | None = None,
+        sync: bool = True,
+    ) -> None:
         """Become what was captured, with the directories and streams this Host was given.
 
-        ``arena``: loaded from the same snapshot. Everything is opened and checked first, and
-        nothing touched before. Raises CannotResume with all that is missing or different.
+        ``arena``: loaded from the same snapshot. ``history``: of files, in which the guest's own
+        changes since are undone, and further ones noted; None: neither. ``files``: what is done
+        about changes, see ``Files``. Everything is checked first, and nothing touched before.
+        Raises CannotResume with all that is missing or different.
         """
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
         scene = Scene(self._roots, self._standard, given)
         arena = arena or Arena()
-        differences = self._restore_trees(state.trees, arena)
-        for saved in state.descriptors:
-            try:
-                scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
-            except Missing as missing:
-                if str(missing) not in differences:
-                    differences.append(str(missing))
-        if differences:
+        noted = self._noted()
+        hosts = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        path = history if noted else None
+        rewind = Rewind(hosts, path, state.history, files, sync=sync)
+        files_open = [d for d in state.descriptors if isinstance(d, FileState | DirectoryState)]
+        others = [d for d in state.descriptors if not isinstance(d, FileState | DirectoryState)]
+        try:
+            missing = self._restore_trees(state.trees, arena)
+            missing += _restore(others, scene)
+            missing += rewind.check(files_open, scene)
+            if missing:
+                raise CannotResume(listed(list(dict.fromkeys(missing))), HINT)
+            self._note_in(rewind.carry_out())
+            missing = _restore(files_open, scene)
+            if missing:
+                raise CannotResume(listed(missing), HINT)
+        except BaseException:
+            rewind.close()
             for descriptor in scene.restored.values():
                 descriptor.close()
-            raise CannotResume(
-                "; ".join(differences), "give the same directories, with their files as they were"
-            )
+            raise
         arena.settle()
         for root in self._trees().values():
             root.rewind()
@@ -335,6 +385,20 @@ class Host:
         for root in self._roots.values():
             root.close()
         self._roots = {}
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+
+def _restore(states: Sequence[DescriptorState], scene: Scene) -> list[str]:
+    """Open them again; what is missing."""
+    missing: dict[str, None] = {}
+    for saved in states:
+        try:
+            scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
+        except Missing as gone:
+            missing[str(gone)] = None
+    return list(missing)
 
 
 def _is_open(fileno: int) -> bool:

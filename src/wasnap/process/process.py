@@ -29,7 +29,16 @@ from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
-from wasnap.host import Address, Clock, Host, HostConfig, Random, UnknownImports
+from wasnap.host import (
+    Address,
+    Clock,
+    Files,
+    Host,
+    HostConfig,
+    Random,
+    UnknownImports,
+    directory_of,
+)
 from wasnap.journal import Durability, check_label
 from wasnap.launch import Directories, Launch, Source, begin, mappings
 from wasnap.process.serving import Service
@@ -70,6 +79,10 @@ class Process:
     module of its own, which repeats exactly. ``name``: the program's, if it is not the file's.
     ``unknown_imports``: what becomes of functions that nobody provides: ``refuse`` to run,
     ``trap`` when one is called, or let it do nothing and return ``zero``.
+    ``files``: what resuming does about files in ``dirs`` that are not as they were at the snapshot.
+    None: the process's own changes are undone, others' are a reason to refuse (CannotResume);
+    ``rewind``: the others' are left alone; ``keep``: all files stay as they are; ``fail``: any
+    change is a reason to refuse.
     ``durability``: what a committed snapshot survives: loss of power (``system``), or any death of
     the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
@@ -100,6 +113,7 @@ class Process:
         counted: Iterable[int] | None = None,
         name: str = "",
         unknown_imports: UnknownImports = "refuse",
+        files: Files | None = None,
         durability: Durability = "system",
         on_snapshot: Callable[[int], None] | None = None,
         control: bool = False,
@@ -116,6 +130,7 @@ class Process:
         if journal is not None and after_snapshot:
             self._after = triggers.After(after_snapshot, journal)
         self._label = label
+        self._files = files
         self._on_snapshot = on_snapshot
         self._control = control
         self._module = module
@@ -262,9 +277,12 @@ class Process:
             )
         if resumed is not None:
             assert journal is not None
-            restore(world, journal, resumed)
+            restore(world, journal, resumed, self._files, sync=self._durability == "system")
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
             world.host.paint()
+        elif journal is not None:
+            sync = self._durability == "system"
+            world.host.note_changes(directory_of(journal.path), sync=sync)
         self._world = world
         if resumed is not None:
             self._proceed(world)
@@ -442,6 +460,7 @@ def resume(
     stdout: int | None = 1,
     stderr: int | None = 2,
     counted: Iterable[int] | None = None,
+    files: Files | None = None,
     durability: Durability = "system",
     on_snapshot: Callable[[int], None] | None = None,
     control: bool = False,
@@ -467,6 +486,7 @@ def resume(
         stdout=stdout,
         stderr=stderr,
         counted=counted,
+        files=files,
         durability=durability,
         on_snapshot=on_snapshot,
         control=control,

@@ -42,7 +42,7 @@ from wasnap.engine import (
     ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
-from wasnap.host import Host, HostState
+from wasnap.host import Files, Host, HostState, directory_of
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
     PAGE_SIZE,
@@ -145,8 +145,18 @@ def records(world: World, captured: Captured) -> Iterator[Record]:
     yield HostRecord(state=captured.host)
 
 
-def restore(world: World, saved: Journal, snapshot: Snapshot) -> None:
+def restore(
+    world: World,
+    saved: Journal,
+    snapshot: Snapshot,
+    files: Files | None = None,
+    *,
+    sync: bool = True,
+) -> None:
     """Make the world's new guest and host what was saved; the guest is then stopped.
+
+    ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
+    ``sync``: later snapshots wait until what was noted of files is on the device.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
@@ -156,7 +166,9 @@ def restore(world: World, saved: Journal, snapshot: Snapshot) -> None:
     images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    world.host.restore(host, load_arena(snapshot))
+    arena = load_arena(snapshot)
+    history = directory_of(saved.path)
+    world.host.restore(host, arena, history=history, files=files, sync=sync)
     world.guest.restore(state, images)
     for source, image in zip(world.memories, images, strict=True):
         source.restored(image)

@@ -1,0 +1,78 @@
+"""A program that went on for a while after a snapshot and is gone: the snapshot, resumed in the very
+directory that it left behind, must end like an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+from wasnap.harness.differential import undisturbed
+from wasnap.harness.job import Job, Make, compare, opened, outcome
+from wasnap.host import FakeClock, HostState, SeededRandom
+from wasnap.journal import HostRecord, Journal
+from wasnap.process import Process
+
+
+def later(make: Make, directory: Path, chance: random.Random, *, points: int) -> int:
+    """A snapshot at so many random safepoints, the program gone at a random one after each; resumed
+    in the same directory. Returns how often. Raises Difference.
+
+    Every third time one more snapshot is taken in between, and the first one gone back to.
+    """
+    reference = undisturbed(make, directory / "undisturbed")
+    for number in range(points):
+        here = directory / str(number)
+        (here / "world").mkdir(parents=True)
+        job = make(here / "world")
+        first = chance.randint(1, reference.safepoints - 1)
+        rest = chance.randint(1, max(1, reference.safepoints - first))
+        steps = [first, rest] if number % 3 else [first, (rest + 1) // 2, (rest + 1) // 2]
+        _run(here, job, steps)
+        printed = (here / "stdout").read_bytes()[: _written(here / "journal")]
+        code = _run(here, job, None)
+        printed += (here / "stdout").read_bytes()
+        what = f"snapshot at {first}, gone {rest} later, resumed"
+        compare(what, outcome(code, printed, job), reference.outcome)
+        shutil.rmtree(here)
+    return points
+
+
+def _run(here: Path, job: Job, steps: list[int] | None) -> int:
+    """With snapshots after these steps, and gone at the last one; None: resumed from the first."""
+    taken: list[int] = []
+
+    def on_snapshot(snapshot: int) -> None:
+        taken.append(snapshot)
+        if steps is not None and len(taken) == len(steps):
+            process.stop()
+
+    fresh = steps is not None
+    with ExitStack() as files:
+        process = Process(
+            job.module if fresh else None,
+            job.args if fresh else (),
+            job.env if fresh else None,
+            dirs=job.granted,
+            journal=here / "journal",
+            at=None if fresh else 1,
+            snapshot_on=["explicit"],
+            stdin=opened(files, job.stdin or Path(os.devnull)),
+            stdout=opened(files, here / "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+            stderr=opened(files, here / "stderr", os.O_WRONLY | os.O_CREAT),
+            clock=FakeClock(),
+            random=SeededRandom(b"harness"),
+            counted=steps or (),
+            unknown_imports=job.unknown_imports,
+            on_snapshot=on_snapshot,
+        )
+        return process.run()
+
+
+def _written(journal: Path) -> int:
+    """How many bytes of its output the first snapshot had seen."""
+    with Journal.open(journal) as there:
+        record = there.load(1, verify=False).record(HostRecord)
+    return HostState.from_plain(record.state).written.get("stdout", 0)

@@ -1,0 +1,171 @@
+"""What a resume does about files: its own changes, others' changes, and what the user says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasnap.errors import CannotResume, JournalError
+from wasnap.host import Files, Mapping
+
+from .conftest import MakeGuest, Noted
+from .fakes import OUT, Guest
+from .saving import Saved, saved
+
+CREAT, TRUNC = 1, 8
+
+
+class Scene:
+    """A guest with three files; then a snapshot; then it changes them all and is gone."""
+
+    def __init__(self, directory: Path, make_guest: MakeGuest) -> None:
+        self.data = directory / "data"
+        self.data.mkdir()
+        self._make_guest = make_guest
+        guest = self._make()
+        for name in ("open", "closed", "gone"):
+            fd = guest.open(name, oflags=CREAT)
+            guest.write(fd, b"before")
+            if name != "open":
+                assert guest("fd_close", fd) == "SUCCESS"
+        self.fd = 4
+        self.state: Saved = saved(guest)
+        guest.seek(self.fd, 0)
+        guest.write(self.fd, b"after!")
+        guest.write(guest.open("closed", oflags=TRUNC), b"")
+        assert guest("path_unlink_file", 3, *guest.path("gone")) == "SUCCESS"
+        guest.write(guest.open("made", oflags=CREAT), b"new")
+        self.after = self.all()
+        guest.host.close()
+
+    def _make(self) -> Guest:
+        return self._make_guest(Noted(str(self.data), "/dir"))
+
+    def all(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.data.iterdir()}
+
+    def resume(self, files: Files | None = None) -> Guest:
+        guest = self._make()
+        state = self.state
+        options: dict[str, Any] = {"history": guest.history, "files": files, "sync": False}
+        guest.host.restore(state.state, state.arena(), **options)
+        return guest
+
+
+BEFORE = {"open": b"before", "closed": b"before", "gone": b"before"}
+
+
+@pytest.fixture
+def scene(tmp_path: Path, make_guest: MakeGuest) -> Scene:
+    return Scene(tmp_path, make_guest)
+
+
+@pytest.mark.parametrize("files", [None, "rewind"])
+def test_own_changes_are_undone(scene: Scene, files: Files | None) -> None:
+    guest = scene.resume(files)
+    assert scene.all() == BEFORE
+    assert guest.tell(scene.fd) == 6
+
+
+def test_keep(scene: Scene) -> None:
+    guest = scene.resume("keep")
+    assert scene.all() == scene.after
+    assert guest.tell(scene.fd) == 6
+    guest.host.close()
+    scene.resume()
+    assert scene.all() == BEFORE, "and it can still be gone back to"
+
+
+def test_fail(scene: Scene) -> None:
+    with pytest.raises(CannotResume) as refused:
+        scene.resume("fail")
+    for text in ("/dir/open was changed", "/dir/gone was removed", "/dir/made was made"):
+        assert f"{text} by the process itself" in refused.value.message
+    assert scene.all() == scene.after
+
+
+def test_what_others_changed_is_never_overwritten(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    (scene.data / "open").write_bytes(b"theirs")
+    (scene.data / "gone").write_bytes(b"theirs, too")
+    with open(scene.data / "made", "ab") as made:
+        made.write(b" and theirs")
+    os.mkdir(scene.data / "elsewhere")
+    (scene.data / "elsewhere/x").write_bytes(b"nobody minds")
+    theirs = {name: (scene.data / name).read_bytes() for name in ("open", "gone", "made", "closed")}
+    with pytest.raises(CannotResume) as refused:
+        scene.resume()
+    for name in ("open", "gone", "made"):
+        assert f"/dir/{name} " in refused.value.message
+    assert "/dir/closed" not in refused.value.message
+    assert {name: (scene.data / name).read_bytes() for name in theirs} == theirs
+    scene.resume("rewind").host.close()
+    theirs["closed"] = b"before"
+    assert {name: (scene.data / name).read_bytes() for name in theirs} == theirs
+    assert caplog.text.count("left as it is") == 3
+    with pytest.raises(CannotResume, match="/dir/gone is there, and somebody else made it"):
+        scene.resume()
+
+
+def test_an_open_file_that_only_others_changed(tmp_path: Path, make_guest: MakeGuest) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/f").write_bytes(b"0123")
+    mapping = Noted(str(tmp_path / "data"), "/dir")
+    guest = make_guest(mapping)
+    guest.open("f", rights=2)
+    state = saved(guest)
+    guest.host.close()
+    with open(tmp_path / "data/f", "ab") as file:
+        file.write(b"more")
+    fresh = make_guest(mapping)
+    with pytest.raises(CannotResume, match="/dir/f has 8 bytes, and had 4"):
+        fresh.host.restore(state.state, state.arena(), history=fresh.history)
+    fresh.host.restore(state.state, state.arena(), history=fresh.history, files="rewind")
+
+
+@pytest.mark.parametrize("how", ["removed", "another"])
+def test_without_its_history(scene: Scene, how: str, tmp_path: Path, make_guest: MakeGuest) -> None:
+    """Nothing can be undone; what is open is compared, and the rest is up to the user."""
+    files = Path(f"{scene.data}.files")
+    os.rename(files, tmp_path / "aside")
+    if how == "another":
+        make_guest(Noted(str(scene.data), "/dir"))
+    with pytest.raises(CannotResume, match="/dir/open was changed after the snapshot"):
+        scene.resume()
+    guest = scene.resume("keep")
+    assert scene.all() == scene.after
+    guest.write(scene.fd, b"!")
+    assert files.is_dir(), "changes are noted again"
+    if how == "another":
+        assert Path(f"{files}.1").is_dir(), "what lay there is not lost"
+
+
+def test_link_counts_are_the_guests(scene: Scene) -> None:
+    """Files that are kept have one more name than the guest knows of."""
+    guest = scene.resume()
+    fd = guest.open("gone")
+    assert guest("path_unlink_file", 3, *guest.path("gone")) == "SUCCESS"
+    assert guest("fd_filestat_get", fd, OUT) == "SUCCESS"
+    assert guest.memory.u64(OUT + 24) == 0
+
+
+def test_nothing_is_noted_without_a_journal(tmp_path: Path, make_guest: MakeGuest) -> None:
+    (tmp_path / "data").mkdir()
+    guest = make_guest(Mapping(str(tmp_path / "data"), "/dir"))
+    guest.write(guest.open("f", oflags=CREAT), b"x")
+    assert saved(guest).state.history is None
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_what_is_in_the_way_stays(tmp_path: Path, make_guest: MakeGuest) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data.files").mkdir()
+    (tmp_path / "data.files/mine").write_bytes(b"x")
+    guest = make_guest(Mapping(str(tmp_path / "data"), "/dir"))
+    with pytest.raises(JournalError, match="is not a history of files"):
+        guest.host.note_changes(tmp_path / "data.files")
+    assert (tmp_path / "data.files/mine").read_bytes() == b"x"

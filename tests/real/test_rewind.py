@@ -1,0 +1,77 @@
+"""Programs that change files in place, killed on a live directory and resumed in it.
+
+``WASNAP_POINTS``: how many kills, or points, each gets (a few; 200 in a campaign).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import kernels
+import programs
+import pytest
+from guests import path as guest_path
+
+from wasnap.harness import Job, Make, differential, later
+
+POINTS = int(os.environ.get("WASNAP_POINTS", "0"))
+SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
+
+
+def kernel(name: str, *args: str) -> Make:
+    def make(directory: Path) -> Job:
+        work = directory / "work"
+        work.mkdir()
+        return Job(kernels.build(name), args, {"/work": work}, outputs=(work,))
+
+    return make
+
+
+def sqlite(directory: Path) -> Job:
+    setting = programs.set_up("sqlite", directory / "world")
+    work = setting.dirs["/work"]
+    return Job(setting.module, setting.args, setting.dirs, outputs=(work,))
+
+
+def stdlib(directory: Path) -> Job:
+    (directory / "code").mkdir()
+    (directory / "data").mkdir()
+    source = Path(programs.__file__).with_name("stdlib.py")
+    (directory / "code" / "stdlib.py").write_bytes(source.read_bytes())
+    dirs = {"/code": directory / "code", "/data": directory / "data"}
+    args = ("/code/stdlib.py", "6", "/data")
+    env = {"PYTHONHASHSEED": "0", "TMPDIR": "/data"}
+    return Job(guest_path("python312"), args, dirs, outputs=(directory / "data",), env=env)
+
+
+@pytest.mark.slow
+def test_killed_with_sigkill(tmp_path: Path) -> None:
+    """A program that renames over its own files: the directory is the undisturbed one."""
+    make = kernel("replace", "6000")
+    differential(make, tmp_path, seed=SEED, snapshots=POINTS or 4, modes=["kills"])
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_sqlite_killed_with_sigkill(tmp_path: Path) -> None:
+    """Transactions, rollback journals, indexes: the database is the undisturbed one."""
+    differential(sqlite, tmp_path, seed=SEED, snapshots=POINTS or 4, modes=["kills"])
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("mode", ["safepoints", "kills"])
+def test_the_standard_library(tmp_path: Path, mode: str) -> None:
+    """CPython's tempfile, zipfile, shutil, os.walk (and sqlite3, if it is there)."""
+    differential(stdlib, tmp_path, seed=SEED, snapshots=POINTS or 3, modes=[mode])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["files", "replace"])
+def test_resumed_later(tmp_path: Path, name: str) -> None:
+    """It goes on for a while after a snapshot and ends; the snapshot is resumed in its directory."""
+    args = kernels.FILES.small if name == "files" else ("60",)
+    chance = random.Random(SEED)
+    assert later(kernel(name, *args), tmp_path, chance, points=POINTS or 12) >= (POINTS or 12)
