@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +176,30 @@ def test_two_memories() -> None:
     with Guest(load(text), functions()) as guest:
         assert [m.size for m in guest.memories] == [PAGE, 2 * PAGE]
         assert guest.memories[1].read(5, 6) == b"second"
+
+
+@pytest.mark.parametrize("most", [0, 3, 1000])
+def test_the_number_of_mappings_is_bounded(tmp_path: Path, most: int) -> None:
+    """The longest runs are mapped, the others read; the contents are the same."""
+    from wasnap.engine import image
+
+    path = tmp_path / "pages"
+    path.write_bytes(os.urandom(64 * PAGE))
+    fd = os.open(path, os.O_RDONLY)
+    extents = [FileExtent(2 * at * PAGE, PAGE, fd, (63 - at) * PAGE) for at in range(20)]
+    size = 40 * PAGE
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
+        here = ctypes.c_char.from_buffer(room)
+        address = ctypes.addressof(here)
+        copied = image.place(address, MemoryImage(size, extents), mappings_max=most)
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        assert sum(str(path) in line for line in lines) == min(most, 20)
+        assert copied == (20 - min(most, 20)) * PAGE
+        content = path.read_bytes()
+        for at in range(20):
+            start = (63 - at) * PAGE
+            got = ctypes.string_at(address + 2 * at * PAGE, PAGE)
+            assert got == content[start : start + PAGE]
+            assert ctypes.string_at(address + (2 * at + 1) * PAGE, PAGE) == bytes(PAGE)
+        del here
+    os.close(fd)
