@@ -14,7 +14,7 @@ import programs
 import pytest
 from guests import path as guest_path
 
-from wasnap.harness import Job, Make, Reference, differential, later
+from wasnap.harness import Job, Make, Reference, chain, differential, later
 
 POINTS = int(os.environ.get("WASNAP_POINTS", "0"))
 SEED = int(os.environ.get("WASNAP_FIRST_SEED", "0"))
@@ -85,3 +85,10 @@ def test_resumed_later(tmp_path: Path, name: str) -> None:
     args = kernels.FILES.small if name == "files" else ("60",)
     chance = random.Random(SEED)
     assert later(kernel(name, *args), tmp_path, chance, points=POINTS or 12) >= (POINTS or 12)
+
+
+@pytest.mark.slow
+def test_resumed_at_once(tmp_path: Path) -> None:
+    """At each of many points it is saved, ended, and goes on from the journal in its directory."""
+    links = POINTS or 20
+    assert chain(kernel("files", "3000"), tmp_path / "files", links=links) == links

@@ -207,6 +207,7 @@ class HostFile(Descriptor):
         with tempfile.TemporaryFile() as file:
             file.write(state.content or b"")
             file.flush()
+            os.utime(file.fileno(), ns=(state.modified, state.modified))
             return os.open(f"/proc/self/fd/{file.fileno()}", flags)
 
     def rewind(self, state: FileState) -> None:

@@ -8,10 +8,13 @@ file, or a directory above it, since it was opened.
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..errors import Unsaveable
 from . import rights as r
 from .beneath import O_PATH, open_beneath
 from .config import Mapping
@@ -80,15 +83,49 @@ class HostRoot(Root):
         return Place(self.mapping.guest, path)
 
     def find(self, fileno: int, opened_as: bytes) -> Place | None:
-        """The present place of an open file or directory; None: it has none beneath this root.
+        """The present place of an open file or directory; None: it has no name any more.
 
         Tries what the kernel says, then the path it was opened by; each is believed only if the
-        very same file (device and inode) is found there.
+        very same file (device and inode) is found there. A file that lost that name may have
+        others: then all that is beneath is searched. Raises Unsaveable if they are not there.
         """
         status = os.fstat(fileno)
-        if status.st_nlink == 0:
+        seen = status if self.history is None else self.history.visible(status)
+        if seen.st_nlink == 0:
             return None
-        for path in (kernels_path(self.fileno, fileno), opened_as):
+        place = self._named(status, (kernels_path(self.fileno, fileno), opened_as))
+        if place is None and not stat.S_ISDIR(status.st_mode):
+            place = self._named(status, self._names(status))
+            if place is None:
+                raise Unsaveable(
+                    f"the file opened as {self.place(opened_as)} has no name in {self.guest} any"
+                    " more, but has one elsewhere: a snapshot could not find it again"
+                )
+        return place
+
+    def _names(self, wanted: os.stat_result) -> Iterator[bytes]:
+        """Where a file with this inode may be, by a look at everything beneath."""
+        left = [b"."]
+        while left:
+            at = left.pop()
+            try:
+                fd = open_beneath(self.fileno, at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        path = os.path.join(at, os.fsencode(entry.name))
+                        if entry.is_dir(follow_symlinks=False):
+                            left.append(path)
+                        elif entry.inode() == wanted.st_ino:
+                            yield path
+            finally:
+                os.close(fd)
+
+    def _named(self, status: os.stat_result, paths: Iterable[bytes | None]) -> Place | None:
+        """The first of ``paths`` that is this very file."""
+        for path in paths:
             if path is None:
                 continue
             try:
