@@ -14,7 +14,7 @@ from wasnap.errors import CannotResume, UsageError
 from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
 
 from .conftest import KINDS, MakeGuest
-from .fakes import OUT, RIGHTS_READ, RIGHTS_WRITE, Guest
+from .fakes import OUT, PATH2, RIGHTS_READ, RIGHTS_WRITE, Guest
 from .saving import Saved, restore, saved
 
 Resume = Callable[[Saved], Guest]
@@ -136,6 +136,20 @@ def test_renamed_files_and_directories_are_found(guest: Guest, resumed: Resume) 
     assert fresh.names("e") == [b"g", b"new"]
 
 
+def test_a_file_is_found_by_another_of_its_names(guest: Guest, resumed: Resume) -> None:
+    """The name it was opened by is gone; what is written goes where the other names see it."""
+    guest.make_directory("d")
+    fd = guest.open("a", oflags=CREAT)
+    guest.write(fd, b"x")
+    old, new = guest.path("a"), guest.path("d/b", PATH2)
+    assert guest("path_link", 3, 0, *old, 3, *new) == "SUCCESS"
+    guest.unlink("a")
+    fresh = resumed(saved(guest))
+    assert fresh.fd_stat(fd).nlink == 1
+    fresh.write(fd, b"y")
+    assert fresh.content("d/b") == b"xy"
+
+
 def test_files_and_directories_without_a_name(guest: Guest, resumed: Resume) -> None:
     guest.make_directory("gone")
     sub = guest.open("gone", rights=RIGHTS_READ)
@@ -145,7 +159,9 @@ def test_files_and_directories_without_a_name(guest: Guest, resumed: Resume) -> 
     guest.seek(b, 5)
     guest.unlink("tmp")
     assert guest("path_remove_directory", 3, *guest.path("gone")) == "SUCCESS"
+    modified = guest.fd_stat(a).mtim
     fresh = resumed(saved(guest))
+    assert fresh.fd_stat(a).mtim == modified
     fresh.write(b, b"X")
     assert fresh.tell(a) == 10
     fresh.seek(a, 0)
