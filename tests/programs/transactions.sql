@@ -1,0 +1,22 @@
+CREATE TABLE account(id INTEGER PRIMARY KEY, owner TEXT, amount INTEGER);
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+INSERT INTO account SELECT i, 'owner ' || i, i * 7 % 1000 FROM n;
+CREATE INDEX by_amount ON account(amount);
+BEGIN;
+UPDATE account SET amount = amount + 1 WHERE id % 3 = 0;
+COMMIT;
+BEGIN;
+DELETE FROM account WHERE id % 2 = 0;
+UPDATE account SET owner = owner || ' undone';
+ROLLBACK;
+BEGIN;
+DELETE FROM account WHERE id % 5 = 0;
+SAVEPOINT inner;
+UPDATE account SET amount = 0;
+ROLLBACK TO inner;
+COMMIT;
+VACUUM;
+UPDATE account SET owner = owner || ' after' WHERE id % 7 = 0;
+DELETE FROM account WHERE id > 15000;
+VACUUM;
+SELECT count(*), sum(amount), max(length(owner)) FROM account;
