@@ -19,12 +19,13 @@ COUNTER = wat.counter(60, 1_000_000, code=7)
 COUNTED = wat.counted(60, 1_000_000)
 
 
-# A value that cannot be saved lives as long as the loop runs: nothing can stop there.
+# A value that cannot be saved lives as long as the loop runs: nothing can stop there, nor on the
+# way from "ready" to it.
 UNSTOPPABLE = wat.wasm("""
   (func $spin (param $alive externref)
+    (call $ready)
     (loop $for_ever (br_if $for_ever (ref.is_null (local.get $alive)))))
   (func (export "_start")
-    (call $ready)
     (call $spin (ref.null extern)))""")
 
 
