@@ -209,6 +209,10 @@ class World:
         self.open.append(Open(fileno, self.base, readable=readable, appends=appends))
         return self.open[-1]
 
+    def close(self, file: Open) -> None:
+        self.open.remove(file)
+        os.close(file.fileno)
+
     def write(self, file: Open, data: bytes, offset: int | None = None) -> None:
         self.now.contents.write(file, [memoryview(data)], offset)
 
@@ -267,7 +271,7 @@ class Script:
         """One change."""
         chance = self.chance
         path = self._name(world)
-        match chance.randrange(17):
+        match chance.randrange(19):
             case 0 | 1 | 2:
                 file = world.create_file(path, appends=chance.random() < 0.5)
                 world.write(file, self._bytes())
@@ -293,9 +297,13 @@ class Script:
                 world.change("symlink", path, "a/b")
             case 16:
                 if self.links and chance.random() < 0.7:
-                    world.change("link", path, self._name(world))
+                    new = self._name(world)
+                    if not (world.data / path).is_symlink():  # docs/limits.md
+                        world.change("link", path, new)
                 else:
                     world.change("utime", path)
+            case 17 | 18 if world.open:  # without a name, its inode is another file's from now on
+                world.close(chance.choice(world.open))
 
 
 def copy(source: Path, target: Path) -> None:

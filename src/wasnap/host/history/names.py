@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from wasnap.host.beneath import os_error
 
-from .entries import Entry, Foreign, Gone, Identity, Is, Lost, Made, Moved, Stamped, Times
+from .entries import Entry, Foreign, Gone, Identity, Lost, Made, Moved, Stamped, Times
 from .kept import identity
 from .places import join, path_of
 from .recorder import Base, Recorder, times_of
@@ -41,10 +41,9 @@ class Names:
         with self._recorder.lock:
             noted = self._making(base, at, name, stat.S_IFREG)
             fileno = self._do(noted, lambda: os.open(name, flags | _NEW, mode, dir_fd=at))
+            status = os.fstat(fileno)
+            self._recorder.born(status, noted)
             if noted is not None:
-                status = os.fstat(fileno)
-                self._recorder.row(status)
-                self._recorder.append(Is(identity(status)))
                 self._recorder.young.add(identity(status))
             return fileno
 
@@ -194,9 +193,9 @@ class Names:
         noted = self._making(base, at, name, gone.mode, file=same, kept=gone.kept)
         status = self._do(noted, lambda: recorder.kept.give_back(gone.kept, at, name))
         if same is None:
-            recorder.row(status)
-            if noted is not None:
-                recorder.append(Is(identity(status)))
+            recorder.born(status, noted)
+        else:
+            recorder.names += 1  # it lies elsewhere now
         return identity(status)
 
     # -- times ------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ class Plan:
         """What files were called before each jump -> after it. A node's identity is as old as the
         jumps it went along with, its ``age``."""
         self._foreign: set[Identity] = set()
+        self._shown: dict[Identity, str] = {}
+        """What files are called in which something is undone."""
         self._made: dict[int, Identity] = {}
         self._then: dict[int, int] = {}
         """Numbers of devices now -> when the newest life's table was written."""
@@ -216,6 +218,8 @@ class Plan:
                 self._restore(Step(stored, roots), entry)
             case Foreign(found):
                 self._foreign.add(roots.now(found))
+                if roots.now(found) in self._shown:  # undone up to here only
+                    self._differs(f"{self._shown[roots.now(found)]} was changed by somebody else")
             case Lost() as lost:
                 self._differs(f"{roots.shown(lost.root, lost.path)}: {lost.why}")
 
@@ -243,6 +247,8 @@ class Plan:
             self._differs(f"{shown} {why}")
             return
         self.tree.put(path, None)
+        self._foreign.discard(node.identity)  # an earlier file had its inode, perhaps
+        self._shown.pop(node.identity, None)
         if made.kept:
             self.tree.put(self._kept_path(made.kept), node)
         self._step(step, made.root, made.path, "made")
@@ -265,6 +271,8 @@ class Plan:
             return None if ours else "was made by somebody else"
         if not self._same(node, roots.now(wanted)):
             return "is another file now"
+        if node.identity in self._foreign:
+            return "was changed by somebody else"
         if node.is_file and self._row(node) is not None:
             return self._changed(node)
         return None
@@ -391,6 +399,7 @@ class Plan:
             return
         self._check_data(step)
         node.changed = True
+        self._shown[wanted] = shown
         self._step(step, entry.root, entry.path, "changed")
 
     def _check_data(self, step: Step) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from .entries import KEPT, Break, Entry, File, Foreign, Identity, Life, Lost, Point, Times
+from .entries import KEPT, Break, Entry, File, Foreign, Identity, Is, Life, Lost, Point, Times
 from .kept import Kept, identity, name
 from .log import Log
 from .spans import Spans
@@ -198,7 +198,10 @@ class Recorder:
         touched = self.touched.get(file)
         if touched is None:
             touched = self._touch(target, status)
-            self.touched[file] = touched
+            if status.st_nlink:  # else its inode is soon another file's
+                self.touched[file] = touched
+        elif touched.row is not None and not self._is_as_left(status):
+            self.foreign(touched)
         target.touched = touched
         return touched
 
@@ -208,7 +211,8 @@ class Recorder:
         touched = Touched(self.interval, file, size, size)
         if self.broken:
             return touched
-        if file in self.young:
+        as_left = self._is_as_left(status)
+        if as_left and file in self.young:
             touched.size = 0
             touched.row = self.row(status)
             return touched
@@ -216,12 +220,24 @@ class Recorder:
         if place is None:
             return touched
         touched.place, touched.names = place, self.names
-        known = self.table.row(file)
-        if known is not None and not known.is_as_left(size, status.st_mtime_ns):
+        if not as_left:
             self.foreign(touched)
         touched.row = self.row(status)
         self.append(File(*place, file, size, times_of(status)))
         return touched
+
+    def _is_as_left(self, status: os.stat_result) -> bool:
+        """Whether nobody else has changed this file since we did, if we ever did."""
+        known = self.table.row(identity(status))
+        return known is None or known.is_as_left(status.st_size, status.st_mtime_ns)
+
+    def born(self, status: os.stat_result, noted: int | None) -> None:
+        """The file was made whose making is ``noted`` last. What was known of an earlier one with
+        its inode is forgotten."""
+        self.touched.pop(identity(status), None)
+        self.row(status)
+        if noted is not None:
+            self.append(Is(identity(status)))
 
     def row(self, status: os.stat_result) -> int | None:
         """The file's row, settled as it is; None if the table cannot hold it."""
