@@ -78,9 +78,8 @@ def stop(
     """Start a guest and stop it after a while; None if it ended before."""
     mapped = tuple(Mapping(os.fspath(host), guest) for guest, host in dirs.items())
     host = Host(HostConfig(("guest", *args), {}, mapped, _SILENT, _SILENT, _SILENT))
-    types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
     try:
-        with Guest(program, lambda m, n: host.function(m, n, types[m, n])) as guest:
+        with Guest(program, host.provider(program.info.imports)) as guest:
             guest.start()
             if guest.wait(after_seconds) is not None:
                 return None

@@ -32,7 +32,14 @@ from wasnap.engine import Program
 from wasnap.errors import CannotResume, JournalError, MissingFile, UsageError, WrongModule
 from wasnap.host import Address, HostConfig, Kind, Mapping
 from wasnap.instrument import TRANSFORM_VERSION
-from wasnap.journal import Directory, Durability, Journal, Snapshot, StartRecord
+from wasnap.journal import (
+    Directory,
+    Durability,
+    Journal,
+    Snapshot,
+    StartRecord,
+    looks_like_journal,
+)
 from wasnap.snapshot import check_transform
 from wasnap.version import VERSION
 
@@ -246,7 +253,7 @@ def _is_ours(journal: Journal) -> bool:
 
 def _must_be_journal(path: Path) -> None:
     """Nothing but a journal is ever replaced."""
-    if path.read_bytes()[:7] != b"\x89WASNAP":
+    if not looks_like_journal(path):
         raise JournalError(f"{path} is not a journal: it is not replaced", "give another --journal")
 
 

@@ -17,7 +17,7 @@ import pytest
 from engine.guests import functions, load
 from wasnap.engine import (
     BufferExtent,
-    Compared,
+    Changes,
     Dirty,
     FileExtent,
     Guest,
@@ -33,7 +33,7 @@ from wasnap.engine import (
 
 PAGE = 4096
 KERNEL = pytest.mark.skipif(not dirty.supported(), reason=dirty.missing())
-WAYS = [pytest.param(Dirty, id="kernel", marks=KERNEL), pytest.param(Compared, id="comparing")]
+WAYS = [pytest.param(Dirty, id="kernel", marks=KERNEL), pytest.param(Changes, id="comparing")]
 
 
 def guest_text(kind: str) -> str:
@@ -86,7 +86,7 @@ def pages(runs: list[Run]) -> list[int]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_at_first_all_that_is_not_zero(
-    guest: Guest, memory: GuestMemory, way: type[Dirty | Compared]
+    guest: Guest, memory: GuestMemory, way: type[Dirty | Changes]
 ) -> None:
     """The module's data segments, too, whether or not anybody has looked at them."""
     run(guest, "store", 3 * PAGE, 1)
@@ -103,9 +103,7 @@ def test_at_first_all_that_is_not_zero(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_of_writing(
-    guest: Guest, memory: GuestMemory, way: type[Dirty | Compared]
-) -> None:
+def test_each_way_of_writing(guest: Guest, memory: GuestMemory, way: type[Dirty | Changes]) -> None:
     """The guest by each kind of instruction, the host by each kind of access, and the kernel."""
     source, feed = os.pipe()
     os.write(feed, b"x" * 100)
@@ -166,9 +164,7 @@ def test_each_way_of_writing(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_memory_that_grows(
-    guest: Guest, memory: GuestMemory, way: type[Dirty | Compared]
-) -> None:
+def test_a_memory_that_grows(guest: Guest, memory: GuestMemory, way: type[Dirty | Changes]) -> None:
     """What is new is tracked from its beginning, by however many steps it came."""
     tracked = way(memory)
     tracked.written(memory.size)
@@ -226,7 +222,7 @@ def mapped(what: MemoryImage) -> set[int]:
 def test_after_a_restore(
     guest: Guest,
     memory: GuestMemory,
-    way: type[Dirty | Compared],
+    way: type[Dirty | Changes],
     tmp_path: Path,
     copied_max: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -261,7 +257,7 @@ def test_after_a_restore(
 def test_against_a_model(
     guest: Guest,
     memory: GuestMemory,
-    way: type[Dirty | Compared],
+    way: type[Dirty | Changes],
     regions: int,
     seed: int,
     tmp_path: Path,
@@ -410,9 +406,9 @@ def test_huge_pages() -> None:
 def test_which_way_is_taken(memory: GuestMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's, if it has one and nobody wants the other."""
     monkeypatch.delenv(tracking.COMPARE, raising=False)
-    assert isinstance(tracker(memory), Dirty if dirty.supported() else Compared)
+    assert isinstance(tracker(memory), Dirty if dirty.supported() else Changes)
     monkeypatch.setenv(tracking.COMPARE, "1")
-    assert isinstance(tracker(memory), Compared)
+    assert isinstance(tracker(memory), Changes)
     monkeypatch.delenv(tracking.COMPARE)
     monkeypatch.setattr(dirty, "supported", lambda: False)
-    assert isinstance(tracker(memory), Compared)
+    assert isinstance(tracker(memory), Changes)

@@ -57,13 +57,12 @@ from wasnap.engine.state import (
     ThreadState,
     Trapped,
 )
-from wasnap.engine.tracking import Compared, Tracker, tracker
+from wasnap.engine.tracking import Tracker, tracker
 
 __all__ = [
     "BufferExtent",
     "Cache",
     "Changes",
-    "Compared",
     "Definition",
     "Dirty",
     "EngineState",

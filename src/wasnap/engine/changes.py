@@ -18,6 +18,7 @@ from typing import Final
 
 from wasnap.engine.image import MemoryImage, place
 from wasnap.engine.memory import Watched
+from wasnap.engine.runs import Run
 
 PAGE: Final = 4096
 _BLOCK: Final = 16 * PAGE
@@ -34,27 +35,18 @@ _memmove.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Changes:
-    """What changed in one memory. To be asked only while the guest is stopped.
+    """``Tracker``, by comparing: exactly the pages that differ. It works everywhere."""
 
-    ``adopt`` once after a restore; then, for each snapshot, ``pages``, and ``accept`` when it is
-    committed. Pages found by ``pages`` and not accepted are found again.
-    """
+    live = False
 
     def __init__(self, memory: Watched) -> None:
         self._memory = memory
         self._image: mmap.mmap | None = None
         self._address = 0
         self._size = 0
-        self._found: list[tuple[int, int]] = []
 
-    def pages(self) -> list[tuple[int, memoryview]]:
-        """Runs of changed pages (4 KiB): the first one's number, and their content in place."""
-        self._grow(self._memory.size)
-        self._found = list(self._runs())
-        return [(start // PAGE, self._view(start, end)) for start, end in self._found]
-
-    def take(self, size: int) -> list[tuple[int, int]]:
-        """Runs of changed pages, [first, end), which count as saved from now on."""
+    def written(self, size: int) -> list[Run]:
+        """As ``Tracker`` says."""
         self._grow(size)
         taken = []
         for start, end in self._runs():
@@ -62,19 +54,13 @@ class Changes:
             taken.append((start // PAGE, end // PAGE))
         return taken
 
-    def accept(self) -> None:
-        """What ``pages`` found last is saved now."""
-        for start, end in self._found:
-            self._copy(start, end)
-        self._found = []
-
-    def adopt(self, image: MemoryImage) -> None:
-        """The memory was just restored from this image."""
+    def restored(self, image: MemoryImage) -> None:
+        """As ``Tracker`` says."""
         self._grow(self._memory.size)
         place(self._address, image)
 
     def close(self) -> None:
-        """Free the image."""
+        """As ``Tracker`` says."""
         if self._image is not None:
             self._image.close()
             self._image = None
@@ -100,10 +86,6 @@ class Changes:
                     open_at = page
         if open_at >= 0:
             yield open_at, size
-
-    def _view(self, start: int, end: int) -> memoryview:
-        content = (ctypes.c_char * (end - start)).from_address(self._memory.address + start)
-        return memoryview(content).cast("B")
 
     def _copy(self, start: int, end: int) -> None:
         _memmove(self._address + start, self._memory.address + start, end - start)

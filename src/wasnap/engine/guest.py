@@ -253,7 +253,7 @@ class Guest:
         """
         with self._lock:
             self._ask_all()
-            waited_for = [self._main, *self._threads.values()]
+            waited_for = list(self._threads.values())
         until = None if timeout is None else time.monotonic() + timeout
         for thread in waited_for:
             left = None if until is None else max(0.0, until - time.monotonic())

@@ -52,25 +52,4 @@ def tracker(memory: Watched) -> Tracker:
     """The better way that there is here."""
     if dirty.supported() and not os.environ.get(COMPARE):
         return dirty.Dirty(memory)
-    return Compared(memory)
-
-
-class Compared:
-    """The way that works everywhere."""
-
-    live = False
-
-    def __init__(self, memory: Watched) -> None:
-        self._changes = Changes(memory)
-
-    def written(self, size: int) -> list[Run]:
-        """As ``Tracker`` says; exactly those that differ."""
-        return self._changes.take(size)
-
-    def restored(self, image: MemoryImage) -> None:
-        """As ``Tracker`` says."""
-        self._changes.adopt(image)
-
-    def close(self) -> None:
-        """As ``Tracker`` says."""
-        self._changes.close()
+    return Changes(memory)

@@ -62,16 +62,11 @@ def everywhere(
             unknown_imports=job.unknown_imports,
         )
         program = Program.load(job.module.read_bytes(), counted=True)
-        types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         host = Host(config, FakeClock(), SeededRandom(b"harness"))
         cleanup.callback(host.close)
 
-        def new_guest() -> Guest:
-            return Guest(
-                program, lambda module, name: host.function(module, name, types.get((module, name)))
-            )
-
-        guest = new_guest()
+        provide = host.provider(program.info.imports)
+        guest = Guest(program, provide)
         stops = passed = 0
         step = next(steps, 0)
         guest.start(countdown=step or NEVER)
@@ -81,7 +76,7 @@ def everywhere(
                     case Stopped():
                         stops += 1
                         passed += step
-                        guest = _again(guest, new_guest() if fresh else None)
+                        guest = _again(guest, Guest(program, provide) if fresh else None)
                         step = next(steps, 0)
                         guest.proceed(countdown=step or NEVER)
                     case Exited(code):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,6 +42,9 @@ from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeF
 from .tree.root import TreeRoot
 from .tree.tree import TreeState
 from .unknown import unknown
+
+if TYPE_CHECKING:
+    from ..instrument.abi import ImportInfo
 
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
@@ -263,6 +266,11 @@ class Host:
         if found is None or (found.params, found.results) != type:
             return wasip1.missing(module, name, *type)
         return found
+
+    def provider(self, imports: Iterable[ImportInfo]) -> Callable[[str, str], HostFunction | None]:
+        """What gives a guest with these imports its functions: ``function`` with their types."""
+        types = {(i.module, i.name): (i.params, i.results) for i in imports}
+        return lambda module, name: self.function(module, name, types.get((module, name)))
 
     # -- snapshots --------------------------------------------------------------------------
 

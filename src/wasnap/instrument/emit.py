@@ -33,7 +33,7 @@ from wasnap.instrument.scan import LOOP, Frame, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, FuncType
 
 LOCAL_GET, LOCAL_SET, LOCAL_TEE = 0x20, 0x21, 0x22
-I32_CONST = 0x41
+I32_CONST, I64_CONST = 0x41, 0x42
 CALL, RETURN, END, BLOCK, LOOP_OP, IF, ELSE = 0x10, 0x0F, 0x0B, 0x02, 0x03, 0x04, 0x05
 BR, BR_IF, DROP, TRY_TABLE, THROW_REF = 0x0C, 0x0D, 0x1A, 0x1F, 0x0A
 GLOBAL_GET, GLOBAL_SET = 0x23, 0x24
@@ -57,18 +57,24 @@ def uleb(n: int) -> bytes:
     return bytes(out)
 
 
+def sleb(n: int) -> bytes:
+    """Signed LEB128."""
+    out = bytearray()
+    while not -64 <= n < 64:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n & 127)
+    return bytes(out)
+
+
 def i32_const(n: int) -> bytes:
     """``i32.const n`` for an unsigned or signed ``n``."""
-    if n >= 1 << 31:
-        n -= 1 << 32
-    out = bytearray((I32_CONST,))
-    while True:
-        byte = n & 127
-        n >>= 7
-        if (n == 0 and not byte & 64) or (n == -1 and byte & 64):
-            out.append(byte)
-            return bytes(out)
-        out.append(byte | 128)
+    return bytes((I32_CONST,)) + sleb(n - (1 << 32) if n >= 1 << 31 else n)
+
+
+def i64_const(n: int) -> bytes:
+    """``i64.const n`` for an unsigned ``n``."""
+    return bytes((I64_CONST,)) + sleb(n - (1 << 64) if n >= 1 << 63 else n)
 
 
 def local_get(x: int) -> bytes:

@@ -23,7 +23,16 @@ from wasnap.instrument.abi import (
     STATIC_AREA,
     STOP_WORD,
 )
-from wasnap.instrument.emit import ZERO, Target, call, i32_const, local_get, local_set, uleb
+from wasnap.instrument.emit import (
+    ZERO,
+    Target,
+    call,
+    i32_const,
+    i64_const,
+    local_get,
+    local_set,
+    uleb,
+)
 from wasnap.instrument.scan import Futex
 from wasnap.wasm.types import EXNREF, EXTERNREF, FUNCREF, I32, I64, FuncType, GlobalType
 
@@ -316,18 +325,6 @@ def futex_call(target: Target, futex: Futex, is64: bool, table: int) -> Helper:
         )
     )  # fmt: skip
     return Helper(futex_type(kind, is64), b"", code)
-
-
-def i64_const(n: int) -> bytes:
-    """``i64.const n`` for an unsigned ``n``."""
-    if n >> 63:
-        n -= 1 << 64
-    out = bytearray(b"\x42")
-    while not -64 <= n < 64:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n & 127)
-    return bytes(out)
 
 
 def dispatcher(type: FuncType, functions: Sequence[int]) -> Helper:

@@ -144,11 +144,7 @@ def _forest(masks: set[int], types: bytes) -> dict[int, Node]:
     for i, mask in enumerate(ordered):
         parent: Node | None = None
         # Small sets are stored by helpers, as a whole.
-        near = (
-            ()
-            if mask.bit_count() <= SMALL_SET_MAX
-            else ordered[max(0, i - _SEARCH_MAX) : i]
-        )
+        near = () if mask.bit_count() <= SMALL_SET_MAX else ordered[max(0, i - _SEARCH_MAX) : i]
         for candidate in reversed(near):
             if candidate.bit_count() <= SMALL_SET_MAX:
                 break

@@ -36,6 +36,7 @@ from wasnap.journal.index import Damaged
 from wasnap.journal.journal import Durability, Journal
 from wasnap.journal.labels import check_label
 from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
+from wasnap.journal.place import looks_like_journal
 from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import (
     BeginRecord,
@@ -79,4 +80,5 @@ __all__ = [
     "Storage",
     "TablesRecord",
     "check_label",
+    "looks_like_journal",
 ]

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wasnap.errors import JournalError, JournalLocked, JournalWriteFailed, MissingFile
+from wasnap.journal.layout import FILE_MAGIC
 from wasnap.journal.storage import Storage
+
+_WORD = FILE_MAGIC.rstrip(b"\n")
 
 
 def open_file(path: Path, *, writable: bool) -> int:
@@ -28,6 +31,15 @@ def open_file(path: Path, *, writable: bool) -> int:
         os.close(fd)
         raise JournalError(f"{path} is not a regular file", "name the journal file itself")
     return fd
+
+
+def looks_like_journal(path: Path) -> bool:
+    """Whether the file begins as journals do. MissingFile, JournalError if it cannot be read."""
+    fd = open_file(path, writable=False)
+    try:
+        return os.pread(fd, len(_WORD), 0) == _WORD
+    finally:
+        os.close(fd)
 
 
 def lock(fd: int, path: Path) -> None:

@@ -243,11 +243,8 @@ class Process:
         self._command = launch.start.args
         program = launch.load()
         host = Host(launch.config, self._clock, self._random)
-        types = {(i.module, i.name): (i.params, i.results) for i in program.info.imports}
         try:
-            guest = Guest(
-                program, lambda module, name: host.function(module, name, types.get((module, name)))
-            )
+            guest = Guest(program, host.provider(program.info.imports))
         except BaseException:
             host.close()
             raise
@@ -262,6 +259,7 @@ class Process:
             log.info("listening on %s", address)
         journal = launch.open_journal(self.listening)
         resumed = launch.snapshot
+        sync = self._durability == "system"
         if journal is not None:
             parent = None if resumed is None else resumed.info.id
             self._service = Service(
@@ -277,11 +275,10 @@ class Process:
             )
         if resumed is not None:
             assert journal is not None
-            restore(world, journal, resumed, self._files, sync=self._durability == "system")
+            restore(world, journal, resumed, self._files, sync=sync)
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
             world.host.paint()
         elif journal is not None:
-            sync = self._durability == "system"
             world.host.note_changes(directory_of(journal.path), sync=sync)
         self._world = world
         if resumed is not None:

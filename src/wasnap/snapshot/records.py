@@ -97,7 +97,9 @@ class World:
             offset = names.code_offsets[site.function - imported] + site.position
             described.append(journal.Frame(frame.site, site.function, offset))
         functions = {frame.function for frame in described}
-        return described, {f: names.functions[f] for f in sorted(functions & names.functions.keys())}
+        return described, {
+            f: names.functions[f] for f in sorted(functions & names.functions.keys())
+        }
 
     def describe_globals(self, state: ThreadState) -> list[journal.Global]:
         """The mutable globals for people."""

@@ -169,9 +169,9 @@ class Saver:
             for source in self._world.sources:
                 self._write(writer, source)
             return self._finish(writer, captured)
-        except BaseException as error:
+        except BaseException:
             self._take_back()
-            raise error
+            raise
         finally:
             self.phase = Phase.IDLE
 
