@@ -13,8 +13,10 @@ import wasmtime
 
 from wasnap.engine import Guest, Program, Stopped, dirty, tracking
 from wasnap.errors import JournalWriteFailed
-from wasnap.host import Host, HostConfig
-from wasnap.journal import PAGE_SIZE, Journal, StartRecord, Storage
+from wasnap.host import Host, HostConfig, HostState, Mapping
+from wasnap.host.directory import HostDirectory
+from wasnap.host.history.log import Log
+from wasnap.journal import PAGE_SIZE, Journal, SnapshotWriter, StartRecord, Storage
 from wasnap.snapshot import Phase, Saver, Staging, World, saver, staging
 
 MEMORIES = 2
@@ -60,8 +62,8 @@ class Failing(Storage):
 class Setting:
     """A running guest, its journal, and the saver between them."""
 
-    def __init__(self, directory: Path, capacity: int) -> None:
-        self.host = Host(HostConfig(("a",), {}, (), None, None, None))
+    def __init__(self, directory: Path, capacity: int, dirs: tuple[Mapping, ...]) -> None:
+        self.host = Host(HostConfig(("a",), {}, dirs, None, None, None))
         program = Program.load(WRITER)
         self.guest = Guest(program, lambda module, name: self.host.function(module, name))
         self.world = World(program, self.guest, self.host, WRITER)
@@ -109,15 +111,15 @@ class Setting:
         self.journal.close()
 
 
-Make = Callable[[int], Setting]
+Make = Callable[..., Setting]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Setting] = []
 
-    def setting(capacity: int = 1 << 20) -> Setting:
-        made.append(Setting(tmp_path, capacity))
+    def setting(capacity: int = 1 << 20, dirs: tuple[Mapping, ...] = ()) -> Setting:
+        made.append(Setting(tmp_path, capacity, dirs))
         return made[-1]
 
     yield setting
@@ -243,3 +245,105 @@ def test_abandoned(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     else:  # it was quicker
         assert setting.saved(ids[-1]) == content
     setting.saver.phase = Phase.IDLE
+
+
+class Syncs:
+    """A guest with a directory whose changes are noted; what happens to a snapshot, in order."""
+
+    def __init__(
+        self, make: Make, directory: Path, monkeypatch: pytest.MonkeyPatch, *, sync: bool
+    ) -> None:
+        data = directory / "data"
+        data.mkdir()
+        self.setting = make(dirs=(Mapping(str(data), "/data"),))
+        self.setting.host.note_changes(directory / "files", sync=sync)
+        self.events: list[str] = []
+        self.fails = False
+        self._made = 0
+        capture, synced, commit = Host.capture, Log.sync, SnapshotWriter.commit
+
+        def captured(host: Host) -> HostState:
+            state = capture(host)
+            self.events.append("captured")
+            return state
+
+        def sync_log(log: Log) -> None:
+            self.events.append("synced")
+            if self.fails:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            synced(log)
+
+        def committed(writer: SnapshotWriter) -> int:
+            self.events.append("committed")
+            return commit(writer)
+
+        monkeypatch.setattr(Host, "capture", captured)
+        monkeypatch.setattr(Log, "sync", sync_log)
+        monkeypatch.setattr(SnapshotWriter, "commit", committed)
+
+    def change(self) -> None:
+        """Something that is noted; the guest stands still."""
+        data = self.setting.host.descriptors.get(3)
+        assert isinstance(data, HostDirectory)
+        data.make_directory(b"made %d" % self._made)
+        self._made += 1
+
+    def snapshot(self, way: str) -> Exception | None:
+        """Take one; why there is none."""
+        self.events.clear()
+        try:
+            if way == "save":
+                self.setting.saver.save("timer", "")
+                return None
+            self.setting.saver.capture("timer", "")
+        except OSError as error:
+            return error
+        return self.setting.saver.wait().error
+
+
+@pytest.mark.parametrize("way", ["save", "capture"])
+def test_noted_changes_are_synced_before_the_commit(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """And not while the guest stands still to be captured; once for each point."""
+    syncs = Syncs(make, tmp_path, monkeypatch, sync=True)
+    syncs.setting.stop()
+    for _ in range(2):
+        syncs.change()
+        assert syncs.snapshot(way) is None
+        assert syncs.events == ["captured", "synced", "committed"]
+    assert syncs.snapshot(way) is None
+    assert syncs.events == ["captured", "committed"], "nothing was noted since"
+
+
+@pytest.mark.parametrize("way", ["save", "capture"])
+def test_a_failing_sync_of_noted_changes_fails_the_snapshot(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The journal is as it was; the next one syncs again, though nothing was noted since."""
+    syncs = Syncs(make, tmp_path, monkeypatch, sync=True)
+    setting = syncs.setting
+    setting.stop()
+    size = setting.path.stat().st_size
+    content = setting.contents()
+    syncs.change()
+    syncs.fails = True
+    error = syncs.snapshot(way)
+    assert isinstance(error, OSError) and error.errno == errno.EIO
+    assert syncs.events == ["captured", "synced"]
+    assert setting.path.stat().st_size == size and not setting.journal.snapshots
+    syncs.fails = False
+    assert syncs.snapshot(way) is None
+    assert syncs.events == ["captured", "synced", "committed"]
+    assert setting.saved(setting.journal.snapshots[-1].id) == content
+
+
+def test_noted_changes_are_not_synced_unless_asked_for(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Durability ``process``."""
+    syncs = Syncs(make, tmp_path, monkeypatch, sync=False)
+    syncs.setting.stop()
+    syncs.change()
+    assert syncs.snapshot("capture") is None
+    assert syncs.events == ["captured", "committed"]

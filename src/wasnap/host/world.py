@@ -292,6 +292,13 @@ class Host:
             history=None if self._history is None else self._history.point(),
         )
 
+    def settle_files(self) -> None:
+        """After ``capture``, before that snapshot is committed: returns when what was noted of
+        files is on the device, if ``sync`` was asked for. The guest may run meanwhile, and this be
+        called on any thread. Raises OSError."""
+        if self._history is not None:
+            self._history.settle()
+
     def restore(
         self,
         state: HostState,

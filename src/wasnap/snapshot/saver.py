@@ -10,7 +10,7 @@ Two threads take turns with it, the process's supervisor and the saver's own::
       frames, tables, host
       look once more
       copy what is owed aside   ------>  compare with the journal, sum up, write, block by block
-    let the guest go on                  records; sync; COMMIT; sync
+    let the guest go on                  records; sync files' history and journal; COMMIT; sync
     done: tell who asked        <------
 
 So the guest stands still for what it wrote since the last look, at the speed of memory, unless that
@@ -332,6 +332,7 @@ class Saver:
             _changed(writer, source, ())  # tells its size
         for record in records(self._world, captured):
             writer.record(record)
+        self._world.host.settle_files()
         if self._abandoned:
             raise Abandoned
         snapshot = writer.commit()

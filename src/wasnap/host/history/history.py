@@ -128,6 +128,11 @@ class History:
         """A snapshot is being taken, while all guest threads are stopped: its place."""
         return self._recorder.point()
 
+    def settle(self) -> None:
+        """Before the snapshot that ``point`` was for is committed, from any thread: returns when
+        its place is on the device, if that is asked for. Raises OSError."""
+        self._recorder.settle()
+
     def visible(self, status: os.stat_result) -> os.stat_result:
         """Attributes of a file as they would be without the hard links that are kept of it."""
         ours = self._recorder.kept.links.get((status.st_dev, status.st_ino), 0)

@@ -104,7 +104,7 @@ def times_of(status: os.stat_result) -> Times:
 
 
 class Recorder:
-    """``sync``: points are synced to the device. ``lock`` is held around each change."""
+    """``sync``: ``settle`` syncs points to the device. ``lock`` is held around each change."""
 
     def __init__(self, log: Log, table: Table, kept: Kept, bases: Sequence[Base], *, sync: bool):
         self.log = log
@@ -127,7 +127,8 @@ class Recorder:
         self.last_point = -1
         """The end of the log, if that is a snapshot's position already."""
         self._sync = sync
-        self._synced = log.end
+        self._synced = -1
+        """The last point that is known to be on the device."""
 
     # -- points -----------------------------------------------------------------------------
 
@@ -146,12 +147,17 @@ class Recorder:
                 self.append(Point())
                 self.last_point = self.log.end
             self.restart()
-            if self._sync and self._synced != self.log.end and not self.broken:
-                self.table.sync()
-                self.log.sync()
-                os.fsync(self.kept.fileno)
-                self._synced = self.log.end
             return HistoryState(self.log.id, self.log.end, self.roots, self.boot)
+
+    def settle(self) -> None:
+        """Returns when the last point, and all before it, is on the device. Without the lock, so
+        that a guest which changes files does not wait; from any thread. Raises OSError."""
+        point = self.last_point
+        if self._sync and self._synced != point:
+            self.table.sync()
+            self.log.sync()
+            os.fsync(self.kept.fileno)
+            self._synced = point
 
     def restart(self) -> None:
         """The log's end is a point: from here on everything is noted anew."""

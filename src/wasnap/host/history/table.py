@@ -156,8 +156,8 @@ class Table:
         return iter(self.rows)
 
     def sync(self) -> None:
-        """Returns when it is on the device."""
-        self._map.flush()
+        """Returns when it is on the device. From any thread: the mapping may move meanwhile."""
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Unmap it."""
