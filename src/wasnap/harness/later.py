@@ -9,10 +9,10 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from wasnap.harness.commands import written
 from wasnap.harness.differential import undisturbed
 from wasnap.harness.job import Job, Make, compare, opened, outcome
-from wasnap.host import FakeClock, HostState, SeededRandom
-from wasnap.journal import HostRecord, Journal
+from wasnap.host import FakeClock, SeededRandom
 from wasnap.process import Process
 
 
@@ -31,7 +31,7 @@ def later(make: Make, directory: Path, chance: random.Random, *, points: int) ->
         rest = chance.randint(1, max(1, reference.safepoints - first))
         steps = [first, rest] if number % 3 else [first, (rest + 1) // 2, (rest + 1) // 2]
         _run(here, job, steps)
-        printed = (here / "stdout").read_bytes()[: _written(here / "journal")]
+        printed = (here / "stdout").read_bytes()[: written(here / "journal", 1)]
         code = _run(here, job, None)
         printed += (here / "stdout").read_bytes()
         what = f"snapshot at {first}, gone {rest} later, resumed"
@@ -69,10 +69,3 @@ def _run(here: Path, job: Job, steps: list[int] | None) -> int:
             on_snapshot=on_snapshot,
         )
         return process.run()
-
-
-def _written(journal: Path) -> int:
-    """How many bytes of its output the first snapshot had seen."""
-    with Journal.open(journal) as there:
-        record = there.load(1, verify=False).record(HostRecord)
-    return HostState.from_plain(record.state).written.get("stdout", 0)
