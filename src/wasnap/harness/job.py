@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from wasnap import host
 from wasnap.host import UnknownImports
 
@@ -43,7 +45,7 @@ class Job:
             self,
             dirs={guest: move(path) for guest, path in self.dirs.items()},
             mappings={
-                guest: replace(mapping, host=str(move(Path(mapping.host))))
+                guest: msgspec.structs.replace(mapping, host=str(move(Path(mapping.host))))
                 if mapping.kind == "overlay"
                 else mapping
                 for guest, mapping in self.mappings.items()
