@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from wasnap.harness.job import Job
-from wasnap.host import HostState
-from wasnap.journal import HostRecord, Journal
+from wasnap.journal import Journal
 
 TIMEOUT_SECONDS = 600
 
@@ -53,10 +52,3 @@ def newest(journal: Path) -> int | None:
     with Journal.open(journal) as opened:
         there = opened.snapshots
     return there[-1].id if there else None
-
-
-def written(journal: Path, snapshot: int) -> int:
-    """How many bytes had been written to stdout at a snapshot."""
-    with Journal.open(journal) as opened:
-        record = opened.load(snapshot, verify=False).record(HostRecord)
-    return HostState.from_plain(record.state).written.get("stdout", 0)

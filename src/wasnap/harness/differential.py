@@ -18,7 +18,6 @@ must repeat; ``system_clock`` is for those whose results do not depend on it.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import threading
@@ -26,6 +25,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from wasnap.engine import Program
 from wasnap.errors import ProcessEnded
@@ -37,11 +37,11 @@ from wasnap.harness.job import (
     Reference,
     Report,
     compare,
-    opened,
     outcome,
+    process_of,
+    written,
 )
 from wasnap.harness.kills import killed
-from wasnap.host import FakeClock, SeededRandom
 from wasnap.process import Process
 
 MODES = ("safepoints", "times", "kills")
@@ -196,26 +196,19 @@ class _Run:
         chained: bool = False,
     ) -> tuple[Process, Path]:
         """A process of the job, and where its output goes. ``chained``: it ends at a snapshot."""
-        stdout = self.directory / "stdout"
-        job = self.job
-        process = Process(
-            job.module,
-            job.args,
-            job.env,
-            job.granted,
+        options: dict[str, Any] = {"clock": None} if self._system_clock else {}
+        process = process_of(
+            self.job,
+            self.directory,
+            files,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
             stop_after_snapshot=chained,
-            stdin=opened(files, job.stdin or Path(os.devnull)),
-            stdout=opened(files, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            stderr=opened(files, stdout.with_name("stderr"), os.O_WRONLY | os.O_CREAT),
-            clock=None if self._system_clock else FakeClock(),
-            random=SeededRandom(b"harness"),
             counted=counted,
-            unknown_imports=job.unknown_imports,
             on_snapshot=self.taken.append if chained else self._keep,
+            **options,
         )
-        return process, stdout
+        return process, self.directory / "stdout"
 
     def _keep(self, snapshot: int) -> None:
         """The world as it is at a snapshot, for whoever resumes that."""
@@ -227,15 +220,12 @@ class _Run:
         job = self.job.moved(self.world, world)
         journal = self.directory / f"journal-{snapshot}"
         shutil.copy(self.journal, journal)
-        written = commands.written(journal, snapshot)
         resumed = commands.wasnap(
             "resume", *job.options(), "--at", str(snapshot), str(journal), job=job
         )
-        stdout = wanted.stdout[:written] + resumed.stdout
-        what = f"resumed from snapshot {snapshot}"
-        if resumed.returncode != wanted.code:
-            what = f"{what} ({resumed.stderr.decode(errors='replace').strip()})"
-        compare(what, outcome(resumed.returncode, stdout, job), wanted)
+        stdout = wanted.stdout[: written(journal, snapshot)] + resumed.stdout
+        found = outcome(resumed.returncode, stdout, job)
+        compare(f"resumed from snapshot {snapshot}", found, wanted, resumed.stderr)
         shutil.rmtree(world)
         journal.unlink()
 

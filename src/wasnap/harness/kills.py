@@ -26,7 +26,7 @@ from threading import Thread, Timer
 from typing import NamedTuple
 
 from wasnap.harness import commands
-from wasnap.harness.job import Difference, Job, Make, Reference, Report, compare, outcome
+from wasnap.harness.job import Difference, Job, Make, Reference, Report, compare, outcome, written
 from wasnap.journal import Durability, Journal
 
 AFTER_A_SNAPSHOT = 0.8
@@ -64,7 +64,7 @@ def killed(
         if left:
             options += ["--snapshot-timer", str(timer)]
         if there:
-            stdout = stdout[: commands.written(journal, there[-1])]
+            stdout = stdout[: written(journal, there[-1])]
             command = ["resume", *options, *job.options(), str(journal)]
         else:
             stdout = b""
@@ -90,9 +90,7 @@ def killed(
         now = _look(journal, there, ended.announced, report, what)
         report.snapshots += len(now) - len(there)
         if ended.code != -signal.SIGKILL:
-            if ended.code != reference.outcome.code:
-                what = f"{what} ({ended.last})"
-            compare(what, outcome(ended.code, stdout, job), reference.outcome)
+            compare(what, outcome(ended.code, stdout, job), reference.outcome, ended.stderr)
             return
         there = now
 
@@ -131,21 +129,21 @@ class _Death(NamedTuple):
 
 class _Ended(NamedTuple):
     """``code``: negative for a signal. ``announced``: snapshots; the first of them after ``starting``
-    seconds (0: none). ``last``: its last message.
+    seconds (0: none). ``stderr``: its last line.
     """
 
     code: int
     stdout: bytes
     announced: list[int]
     starting: float
-    last: str
+    stderr: bytes
 
 
 def _run(command: list[str], job: Job, death: _Death | None) -> _Ended:
     """Run a command until it ends or is killed, at last after ``TIMEOUT_SECONDS``."""
     announced: list[int] = []
     starting = 0.0
-    last = ""
+    text = b""
     began = time.monotonic()
     printed: list[bytes] = []
     with (
@@ -169,7 +167,6 @@ def _run(command: list[str], job: Job, death: _Death | None) -> _Ended:
             timer.start()
         for text in process.stderr:
             said = _message(text)
-            last = str(said.get("message", last))
             if "written_ms" in said:
                 announced.append(int(str(said["snapshot"])))
                 if len(announced) == 1:
@@ -178,7 +175,7 @@ def _run(command: list[str], job: Job, death: _Death | None) -> _Ended:
                         timer.start()
         reader.join()
         code = process.wait()
-    return _Ended(code, printed[0], announced, starting, last)
+    return _Ended(code, printed[0], announced, starting, text)
 
 
 @contextmanager

@@ -3,17 +3,13 @@ directory that it left behind, must end like an undisturbed run."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from wasnap.harness.commands import written
 from wasnap.harness.differential import undisturbed
-from wasnap.harness.job import Job, Make, compare, opened, outcome
-from wasnap.host import FakeClock, SeededRandom
-from wasnap.process import Process
+from wasnap.harness.job import Job, Make, compare, outcome, process_of, written
 
 
 def later(make: Make, directory: Path, chance: random.Random, *, points: int) -> int:
@@ -51,21 +47,15 @@ def _run(here: Path, job: Job, steps: list[int] | None) -> int:
 
     fresh = steps is not None
     with ExitStack() as files:
-        process = Process(
-            job.module if fresh else None,
-            job.args if fresh else (),
-            job.env if fresh else None,
-            dirs=job.granted,
+        process = process_of(
+            job,
+            here,
+            files,
+            fresh=fresh,
             journal=here / "journal",
             at=None if fresh else 1,
             snapshot_on=["explicit"],
-            stdin=opened(files, job.stdin or Path(os.devnull)),
-            stdout=opened(files, here / "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            stderr=opened(files, here / "stderr", os.O_WRONLY | os.O_CREAT),
-            clock=FakeClock(),
-            random=SeededRandom(b"harness"),
             counted=steps or (),
-            unknown_imports=job.unknown_imports,
             on_snapshot=on_snapshot,
         )
         return process.run()
