@@ -30,12 +30,21 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wasnap.engine import Program
 from wasnap.errors import ProcessEnded
-from wasnap.harness.job import Difference, Job, Make, Outcome, compare, opened, outcome
-from wasnap.host import FakeClock, HostState, SeededRandom
-from wasnap.journal import HostRecord, Journal
+from wasnap.harness.job import (
+    Difference,
+    Job,
+    Make,
+    Outcome,
+    compare,
+    outcome,
+    process_of,
+    written,
+)
+from wasnap.journal import Journal
 from wasnap.process import Process
 
 MODES = ("safepoints", "times", "kills")
@@ -211,26 +220,19 @@ class _Run:
         chained: bool = False,
     ) -> tuple[Process, Path]:
         """A process of the job, and where its output goes. ``chained``: it ends at a snapshot."""
-        stdout = self.directory / "stdout"
-        job = self.job
-        process = Process(
-            job.module,
-            job.args,
-            job.env,
-            job.granted,
+        options: dict[str, Any] = {"clock": None} if self._system_clock else {}
+        process = process_of(
+            self.job,
+            self.directory,
+            files,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
             stop_after_snapshot=chained,
-            stdin=opened(files, job.stdin or Path(os.devnull)),
-            stdout=opened(files, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            stderr=opened(files, stdout.with_name("stderr"), os.O_WRONLY | os.O_CREAT),
-            clock=None if self._system_clock else FakeClock(),
-            random=SeededRandom(b"harness"),
             counted=counted,
-            unknown_imports=job.unknown_imports,
             on_snapshot=self.taken.append if chained else self._keep,
+            **options,
         )
-        return process, stdout
+        return process, self.directory / "stdout"
 
     def _keep(self, snapshot: int) -> None:
         """The world as it is at a snapshot, for whoever resumes that."""
@@ -242,13 +244,10 @@ class _Run:
         job = self.job.moved(self.world, world)
         journal = self.directory / f"journal-{snapshot}"
         shutil.copy(self.journal, journal)
-        written = _written(journal, snapshot)
         resumed = _wasnap("resume", *job.options(), "--at", str(snapshot), str(journal), job=job)
-        stdout = wanted.stdout[:written] + resumed.stdout
-        what = f"resumed from snapshot {snapshot}"
-        if resumed.returncode != wanted.code:
-            what = f"{what} ({resumed.stderr.decode(errors='replace').strip()})"
-        compare(what, outcome(resumed.returncode, stdout, job), wanted)
+        stdout = wanted.stdout[: written(journal, snapshot)] + resumed.stdout
+        found = outcome(resumed.returncode, stdout, job)
+        compare(f"resumed from snapshot {snapshot}", found, wanted, resumed.stderr)
         shutil.rmtree(world)
         journal.unlink()
 
@@ -278,7 +277,7 @@ def _kill(
             job = make(world)
             command = ["run", *options, *_from_the_start(job, journal)]
         else:
-            stdout = stdout[: _written(journal, begun)]
+            stdout = stdout[: written(journal, begun)]
             command = ["resume", *options, str(journal)]
         limit: float = _TIMEOUT_SECONDS
         then = None
@@ -295,7 +294,8 @@ def _kill(
             continue
         stdout += done.stdout
         found = outcome(done.returncode, stdout, job)
-        compare(f"after {report.kills} kills, last resumed from {begun}", found, reference.outcome)
+        what = f"after {report.kills} kills, last resumed from {begun}"
+        compare(what, found, reference.outcome, done.stderr)
         report.resumed += begun is not None
         return
 
@@ -390,13 +390,6 @@ def _newest(journal: Path) -> int | None:
     with Journal.open(journal) as opened:
         there = opened.snapshots
     return there[-1].id if there else None
-
-
-def _written(journal: Path, snapshot: int) -> int:
-    """How many bytes had been written to stdout at a snapshot."""
-    with Journal.open(journal) as opened:
-        record = opened.load(snapshot, verify=False).record(HostRecord)
-    return HostState.from_plain(record.state).written.get("stdout", 0)
 
 
 def _differences(moments: list[int]) -> list[int]:

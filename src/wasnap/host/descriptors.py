@@ -21,7 +21,6 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -95,8 +94,7 @@ class SameState(msgspec.Struct, frozen=True, tag="same"):
     of: int
 
 
-@dataclass
-class Scene:
+class Scene(msgspec.Struct):
     """What descriptors need of each other while a snapshot is captured or restored."""
 
     roots: dict[str, Root]
@@ -105,9 +103,9 @@ class Scene:
     """stdin, stdout, stderr -> the descriptor of this process."""
     listening: Sequence[int] = ()
     """Descriptors of this process that listen: what the guest is given."""
-    unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
+    unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
-    restored: dict[int, Descriptor] = field(default_factory=dict)
+    restored: dict[int, Descriptor] = {}
 
     def root(self, guest: str, kind: type[K]) -> K:
         """The mapping called ``guest``, which must be of the kind it was."""
