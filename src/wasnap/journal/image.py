@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from typing import NamedTuple
+
+import msgspec
 
 from wasnap.errors import JournalError
 from wasnap.journal import pack
@@ -61,8 +62,7 @@ class MemoryTable(NamedTuple):
     extents: list[StoredExtent]
 
 
-@dataclass(frozen=True)
-class MemoryImage:
+class MemoryImage(msgspec.Struct, frozen=True, dict=True):
     """One memory of one snapshot.
 
     ``parts``: what of the stored extents is seen, sorted; pages that none of them names are zero.
@@ -138,6 +138,8 @@ class MemoryImage:
         They are unpacked on all cores, a few at a time. JournalError if a block is damaged.
         """
         packed = [part for part in self.parts if part.encoding != Encoding.RAW]
+        if not packed:
+            return
         packed.sort(key=lambda part: part.position)
         groups = [(block, list(parts)) for block, parts in groupby(packed, block_of)]
 
