@@ -244,11 +244,13 @@ def criu() -> str:
     if not shutil.which("criu"):
         return "not measured: not on this machine"
     done = subprocess.run(["criu", "check"], capture_output=True, text=True)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-        version = subprocess.run(["criu", "--version"], capture_output=True, text=True).stdout
-        return (
-            f"not measured: {version.split(chr(10))[0]} is installed, and `criu check` fails on Linux"
-            f" {os.uname().release}: {' / '.join(said)}"
-        )
-    return "runs on this machine, and is not measured here"
+    if not done.returncode:
+        return "runs on this machine, and is not measured here"
+    version = subprocess.run(["criu", "--version"], capture_output=True, text=True).stdout.split()[
+        1
+    ]
+    why = next(line for line in done.stderr.splitlines() if "exited, status" not in line)
+    return (
+        f"not measured: Debian's {version} does not run on Linux {os.uname().release}: `criu check`"
+        f" ends with `{why}`"
+    )
