@@ -10,8 +10,6 @@ from pathlib import Path
 
 from wasnap.errors import UsageError
 from wasnap.host import Arena, HostState
-from wasnap.host.tree.export import export
-from wasnap.host.tree.tree import Tree
 from wasnap.journal import HOST_MEMORY, HostRecord, Journal, Snapshot
 
 
@@ -29,6 +27,9 @@ def export_files(
     Gives what was done, as ``host.tree.export.export`` says. Raises UsageError, NoSuchSnapshot,
     JournalError, MissingFile, CannotResume.
     """
+    from wasnap.host.tree.export import export
+    from wasnap.host.tree.tree import Tree
+
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
     trees = HostState.from_plain(snapshot.record(HostRecord).state).trees
     if guest is None and len(trees) == 1:
