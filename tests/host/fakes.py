@@ -105,6 +105,12 @@ class FakeCall:
         self.waits: list[tuple[list[int], list[int], int | None]] = []
         self.spawned: list[tuple[int, tuple[int, ...]]] = []
 
+    depth = 0
+    interrupted = False
+
+    def interrupt(self, thread: int) -> bool:
+        return self.lives(thread)
+
     def about_to(self, *occasions: str) -> None:
         if self.audience is not None:
             self.audience.hear(self, occasions)

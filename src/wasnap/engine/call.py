@@ -74,6 +74,9 @@ class Company(Protocol):
     def all_wait(self) -> bool:
         """Whether no thread runs."""
 
+    def interrupt(self, thread: int) -> bool:
+        """See ``host.protocol.Call.interrupt``."""
+
     def lives(self, thread: int) -> bool:
         """Whether it has not ended."""
 
@@ -98,6 +101,12 @@ class GuestCall:
         self.activity = 0
         """Grows whenever the guest runs, or something it waited for has come."""
         self.waiting = False
+        self.depth = 0
+        self.interrupted = False
+        self.owed = False
+        """It could not be interrupted where it stood: to be done when it waits."""
+        self.asked = False
+        """A wait was given up for a stop that is asked for: the call did not suspend of itself."""
         self.lock: threading.Lock | None = None
         """Held by the host function that runs; given back while it waits."""
         self._wake = wake
@@ -160,6 +169,10 @@ class GuestCall:
         assert self._company is not None
         self._company.spawn(thread, args)
 
+    def interrupt(self, thread: int) -> bool:
+        """See ``host.protocol.Call.interrupt``."""
+        return self._company is not None and self._company.interrupt(thread)
+
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""
         return self._company is not None and self._company.lives(thread)
@@ -175,6 +188,9 @@ class GuestCall:
         timeout_ns: int | None,
         done: Callable[[], bool] | None,
     ) -> tuple[list[int], list[int]]:
+        if self.owed and self.control.depth == 0:
+            self.asked = True
+            raise Stop
         now = time.monotonic_ns()
         deadline = None if timeout_ns is None else now + timeout_ns
         events: dict[int, int] = {}
@@ -216,6 +232,7 @@ class GuestCall:
                     if self._company is None or self._company.all_wait():
                         self.about_to(IDLE)
             if self.stopping():
+                self.asked = True
                 raise Stop
             if woken:
                 self._wake.clear()

@@ -33,7 +33,7 @@ from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .rewind import HINT, Rewind, listed
 from .root import HostRoot
-from .signals import pause
+from .signals import Signals, SignalsState, pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
 from .stream import Device, DeviceState, Stream, StreamState
 from .terminal import Terminal, TerminalState
@@ -87,6 +87,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
     ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
+    ``signals``: those that have not reached their handlers, and alarms (WASIX).
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
@@ -107,6 +108,7 @@ class HostState(msgspec.Struct, frozen=True):
     threads: ThreadsState = ThreadsState()
     futexes: list[WaiterState] = []
     history: HistoryState | None = None
+    signals: SignalsState = SignalsState()
     cloexec: list[int] = []
     cwd: bytes = b"/"
 
@@ -148,6 +150,7 @@ class Host:
         self.explicit = Explicit()
         self.threads = Threads()
         self.futexes = Futexes(lambda: self.clock)
+        self.signals = Signals(lambda: self.clock)
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -337,6 +340,7 @@ class Host:
             written={name: stream.written for name, stream in self._streams.items()},
             terminal=self._shown if self._terminal is None else self._terminal.capture(),
             descriptors=self.descriptors.capture(scene),
+            signals=self.signals.capture(),
             cloexec=sorted(self.descriptors.cloexec),
             cwd=self.cwd,
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
@@ -416,6 +420,7 @@ class Host:
         self.occasions.been = set(state.occasions)
         self.threads.restore(state.threads)
         self.futexes.restore(state.futexes)
+        self.signals.restore(state.signals)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)
