@@ -127,7 +127,7 @@ class StackRecord(Record, kw_only=True):
     entry: int = 0
     thread: int = 0
     begun: bool = True
-    interrupted: list[Interrupted] | msgspec.UnsetType = msgspec.UNSET
+    interrupted: list[Interrupted] = []
 
 
 class TablesRecord(Record, kw_only=True):

@@ -213,8 +213,7 @@ def _stack_record(world: World, state: ThreadState) -> StackRecord:
                 stack_pointer=was.stack_pointer,
             )
             for was in state.interrupted
-        ]
-        or msgspec.UNSET,
+        ],
     )
 
 
@@ -264,7 +263,7 @@ def _engine_state(
 def _thread_state(
     program: Program, stack: StackRecord, tables: dict[str, list[int]]
 ) -> ThreadState:
-    interrupted = stack.interrupted or []
+    interrupted = stack.interrupted
     running = [(stack.entry, stack.entries), *((was.entry, was.entries) for was in interrupted)]
     whole = all(entry < len(entries) for entry, entries in running)
     if stack.frames_base != program.info.frames_base or not whole:
