@@ -84,6 +84,28 @@ class Outcome(NamedTuple):
     files: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run. ``safepoints``: how many it passed; ``seconds``: how long it took."""
+
+    outcome: Outcome
+    safepoints: int
+    seconds: float
+
+
+@dataclass
+class Report:
+    """What was done: ``snapshots`` taken, ``resumed`` in processes of their own, ``kills``; and how
+    many of these left a snapshot that was not committed (``torn``).
+    """
+
+    seed: int
+    snapshots: int = 0
+    resumed: int = 0
+    kills: int = 0
+    torn: int = 0
+
+
 class Difference(AssertionError):
     """A disturbed run did not come out like the undisturbed one."""
 

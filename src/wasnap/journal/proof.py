@@ -73,8 +73,13 @@ def read_commit(source: Source, header: RecordHeader) -> Commit:
     return Commit._make(COMMIT.unpack(payload))
 
 
-def prove(source: Source, header: RecordHeader, commit: Commit, group: list[RecordHeader]) -> Entry:
-    """The snapshot that ``commit`` commits, if ``group`` is what was committed. JournalError if not."""
+def prove(
+    source: Source, header: RecordHeader, commit: Commit, group: list[RecordHeader], pages: int
+) -> Entry:
+    """The snapshot that ``commit`` commits, if ``group`` is what was committed. JournalError if not.
+
+    ``pages``: for people.
+    """
     if (
         len(group) != commit.records
         or not group
@@ -97,7 +102,7 @@ def prove(source: Source, header: RecordHeader, commit: Commit, group: list[Reco
         label=begin.label,
         base=begin.base,
         depth=begin.depth,
-        pages=_pages(source, group),
+        pages=pages,
     )
     return Entry(info, group, header.position, begin.base_commit if begin.base else 0)
 
@@ -112,6 +117,7 @@ def read_entry(window: Window, journal: bytes, position: int) -> Entry:
         raise JournalError(f"there is no intact record at byte {position}")
     commit = read_commit(window, header)
     group: list[RecordHeader] = []
+    pages = 0
     at = commit.begin
     while at < position and len(group) < commit.records:
         sequence = group[-1].sequence if group else 0
@@ -119,10 +125,11 @@ def read_entry(window: Window, journal: bytes, position: int) -> Entry:
         if record is None:
             raise JournalError("one of its record headers is damaged")
         group.append(record)
+        pages += data_pages(window, record)
         at = record.next
     if at != position:
         raise JournalError("one of its record headers is damaged")
-    entry = prove(window, header, commit, group)
+    entry = prove(window, header, commit, group, pages)
     for record in group:
         if unknown := _unknown(record):
             raise JournalError(unknown)
@@ -153,12 +160,11 @@ def _unknown(record: RecordHeader) -> str:
     return f"it holds a record of {record.name}, which this wasnap does not know"
 
 
-def _pages(source: Source, records: Iterable[RecordHeader]) -> int:
-    """How many pages are stored with the records, for people: not checked."""
-    pages = 0
-    for record in records:
-        if record.kind == Kind.MEMORY:
-            head = source.read(record.payload, min(record.checked, MEMORY_HEAD.size))
-            if len(head) == MEMORY_HEAD.size:
-                pages += MemoryHead._make(MEMORY_HEAD.unpack(head)).data_pages
-    return pages
+def data_pages(source: Source, record: RecordHeader) -> int:
+    """How many pages are stored with a record, for people: not checked."""
+    if record.kind != Kind.MEMORY:
+        return 0
+    head = source.read(record.payload, min(record.checked, MEMORY_HEAD.size))
+    if len(head) != MEMORY_HEAD.size:
+        return 0
+    return MemoryHead._make(MEMORY_HEAD.unpack(head)).data_pages
