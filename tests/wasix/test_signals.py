@@ -19,7 +19,7 @@ THREADS = """
   (import "wasix_32v1" "thread_join" (func $join (param i32) (result i32)))
 """
 
-HEAD = """
+IMPORTS = """
   (import "env" "memory" (memory 1 4 shared))
   (import "wasix_32v1" "thread_sleep" (func $sleep (param i64) (result i32)))
   (import "wasix_32v1" "thread_signal" (func $signal (param i32 i32) (result i32)))
@@ -31,6 +31,9 @@ HEAD = """
   (import "wasix_32v1" "futex_wake" (func $wake (param i32 i32) (result i32)))
   (import "wasix_32v1" "proc_snapshot" (func $snapshot (result i32)))
   (import "wasix_32v1" "proc_exit2" (func $exit (param i32)))
+"""
+
+BODY = """
   (data (i32.const 1000) "__wasm_signal_blocked")
   (func $ok (param i32) (if (local.get 0) (then unreachable)))
   (func $listen (call $callback (i32.const 1000) (i32.const 13)))
@@ -38,6 +41,8 @@ HEAD = """
   (func $say (param i32) ;; a byte of what happened, from 512 on; their number at 508
     (i32.store8 offset=512 (i32.atomic.rmw.add (i32.const 508) (i32.const 1)) (local.get 0)))
 """
+
+HEAD = IMPORTS + BODY
 
 
 def said(guest: Guest) -> bytes:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
-from wasnap.host.protocol import IDLE, Audience, Progress, Stop
+from wasnap.host.protocol import IDLE, Audience, Progress, StackCopy, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _READABLE = select.POLLIN | select.POLLPRI
@@ -84,6 +84,13 @@ class Company(Protocol):
         """Whether only one has not."""
 
 
+class Stacks(Protocol):
+    """The call stack of one thread, which is unwound. See ``host.protocol.Call``."""
+
+    def copy_stack(self) -> StackCopy: ...
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None: ...
+
+
 class GuestCall:
     """Implements ``host.protocol.Call``; one for the life of a guest thread.
 
@@ -94,6 +101,8 @@ class GuestCall:
     memories: tuple[GuestMemory, ...]
     memory: GuestMemory
     control: Control
+    stacks: Stacks
+    """Set by its machine."""
 
     def __init__(self, wake: Wake, thread: int = 0, company: Company | None = None) -> None:
         self.thread = thread
@@ -180,6 +189,14 @@ class GuestCall:
     def alone(self) -> bool:
         """See ``host.protocol.Call.alone``."""
         return self._company is None or self._company.alone()
+
+    def copy_stack(self) -> StackCopy:
+        """See ``host.protocol.Call.copy_stack``."""
+        return self.stacks.copy_stack()
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.replace_stack``."""
+        self.stacks.replace_stack(copy, results)
 
     def _wait(
         self,

@@ -27,7 +27,7 @@ from wasnap.engine.edge import Edge
 from wasnap.engine.stack import Stack
 from wasnap.engine.state import Entry, Interrupted
 from wasnap.engine.tables import Tables
-from wasnap.host.protocol import Interruption
+from wasnap.host.protocol import Interruption, StackCopy
 from wasnap.instrument import abi
 
 _RED_ZONE = 128
@@ -101,6 +101,31 @@ class Interruptions:
         self._edge.pending = was.pending
         self._edge.call.depth = len(self._aside)
         self._edge.call.interrupted = was.pending is not None
+        return was.entries, was.entry
+
+    def copy(self) -> StackCopy:
+        """Of the present frames, which stay. Raises Unsaveable."""
+        count = self._stack.live_references
+        references = self._tables.references(abi.REFS, count)
+        frames = self._stack.take()
+        self._stack.put(frames, count)
+        pointer = None if self._pointer is None else self._pointer.get()
+        return StackCopy(frames, references, len(self._aside), pointer)
+
+    def replace(self, copy: StackCopy) -> tuple[tuple[Entry, ...], int] | None:
+        """Have these frames in place of the present ones, and of what was put aside since. The
+        entries that ran; None: the present ones. Raises LookupError."""
+        depth = len(self._aside)
+        if copy.depth > depth:
+            raise LookupError("the stack is gone that was copied")
+        self._stack.put(copy.frames, len(copy.refs))
+        self._tables.set_references(abi.REFS, copy.refs)
+        if copy.stack_pointer is not None and self._pointer is not None:
+            self._pointer.set(copy.stack_pointer)
+        if copy.depth == depth:
+            return None
+        was = self._aside[copy.depth]
+        self.restore(self._aside[: copy.depth])
         return was.entries, was.entry
 
     def clear(self) -> None:

@@ -48,7 +48,7 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended, ThreadExit
+from wasnap.host.protocol import Exit, HostFunction, StackCopy, Stop, Suspended, ThreadExit
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -136,6 +136,8 @@ class Machine:
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
         self._interruptions = Interruptions(self._stack, self._tables, self._edge, self._pointer())
+        self.call.stacks = self
+        self._results: tuple[values.Value, ...] | None = None
         self._for_all = False
         self._to_load = False
         self.begun = False
@@ -300,6 +302,10 @@ class Machine:
                 return Exited(error.code)
             except ThreadExit:
                 return self._end_thread()
+            if self._results is not None:  # the call replaced the stack
+                results, self._results = self._results, None
+                frames = self._stack.frames()
+                continuations = self._stack.prepare(frames)
         callee = self._callee(self._entries[self._entry].export)
         slots = values.raw_slots((), len(callee.results))
         if frames:
@@ -358,6 +364,17 @@ class Machine:
             self._entries, self._entry = self._interruptions.pop()
             event = self._enter() or self._go_on()
         return event
+
+    def copy_stack(self) -> StackCopy:
+        """See ``host.protocol.Call.copy_stack``."""
+        return self._interruptions.copy()
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.replace_stack``."""
+        entries = self._interruptions.replace(copy)
+        if entries is not None:
+            self._entries, self._entry = entries
+        self._results = results
 
     def _exports_function(self, name: str) -> bool:
         extern = native.export(self._context, self._instance, name)

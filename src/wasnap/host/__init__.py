@@ -20,7 +20,8 @@ Map of the room::
     threads.py      guest threads: wasi.thread-spawn
     futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
-    signals.py      what a signal does to a guest that sends it to itself
+    signals.py      signals of the guest's own: handlers, alarms, and what happens without
+    stacks.py       copies of call stacks: setjmp and longjmp of WASIX
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
     wasix/          what wasix_32v1 has beyond them; loaded only for modules that import it

@@ -136,6 +136,12 @@ class Futexes:
         except Stop:
             raise Suspended({"deadline": deadline}) from None
 
+    def forget(self, thread: int, depth: int) -> None:
+        """A thread left interruptions deeper than ``depth``, whatever it waited for there."""
+        with self._lock:
+            for key in [key for key in self._waiters if key[0] == thread and key[1] > depth]:
+                del self._waiters[key]
+
     def capture(self) -> list[WaiterState]:
         """In the order in which they joined. All guest threads are stopped."""
         return [WaiterState(w.thread, *w.place, w.woken, w.depth) for w in self._waiters.values()]

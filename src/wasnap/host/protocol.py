@@ -37,6 +37,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
 Progress: TypeAlias = dict[str, Any]
 """What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
 
@@ -93,6 +95,18 @@ class Unwind(Suspended):
 
 class ThreadExit(Exception):
     """A guest thread other than the main one asked to end itself alone."""
+
+
+class StackCopy(msgspec.Struct, frozen=True):
+    """A guest thread's call stack, for the thread that it was copied of; the engine's own words.
+
+    ``depth``: how many interruptions it was inside of; ``stack_pointer``: the global of this name.
+    """
+
+    frames: bytes
+    refs: list[int]
+    depth: int
+    stack_pointer: int | None
 
 
 class Memory(Protocol):
@@ -203,6 +217,14 @@ class Call(Protocol):
 
     def alone(self) -> bool:
         """Whether all other guest threads have ended."""
+
+    def copy_stack(self) -> StackCopy:
+        """The thread's call stack, up to this call, which raised ``Unwind`` and is completed now."""
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """Have this call, which raised ``Unwind`` and is completed now, not return: what was copied
+        goes on behind the call that copied it, which returns ``results`` once more. Interruptions
+        that began since are over. Raises LookupError if those it was inside of are over."""
 
 
 class Audience(Protocol):

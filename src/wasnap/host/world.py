@@ -35,6 +35,7 @@ from .rewind import HINT, Rewind, listed
 from .root import HostRoot
 from .signals import Signals, SignalsState, pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
+from .stacks import Stacks, StacksState
 from .stream import Device, DeviceState, Stream, StreamState
 from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
@@ -87,6 +88,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
     ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
+    ``stacks``: copies of call stacks (WASIX).
     ``signals``: those that have not reached their handlers, and alarms (WASIX).
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
@@ -109,6 +111,7 @@ class HostState(msgspec.Struct, frozen=True):
     futexes: list[WaiterState] = []
     history: HistoryState | None = None
     signals: SignalsState = SignalsState()
+    stacks: StacksState = StacksState()
     cloexec: list[int] = []
     cwd: bytes = b"/"
 
@@ -151,6 +154,7 @@ class Host:
         self.threads = Threads()
         self.futexes = Futexes(lambda: self.clock)
         self.signals = Signals(lambda: self.clock)
+        self.stacks = Stacks()
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -341,6 +345,7 @@ class Host:
             terminal=self._shown if self._terminal is None else self._terminal.capture(),
             descriptors=self.descriptors.capture(scene),
             signals=self.signals.capture(),
+            stacks=self.stacks.capture(),
             cloexec=sorted(self.descriptors.cloexec),
             cwd=self.cwd,
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
@@ -421,6 +426,7 @@ class Host:
         self.threads.restore(state.threads)
         self.futexes.restore(state.futexes)
         self.signals.restore(state.signals)
+        self.stacks.restore(state.stacks)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

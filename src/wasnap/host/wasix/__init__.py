@@ -6,6 +6,7 @@
     process.py  proc_*: what a process is called, and how it ends
     signals.py  sending signals, naming the callback, alarms
     files.py    descriptors with several numbers, the working directory
+    stack.py    setjmp and longjmp
     tty.py      the terminal
 
 What it shares with preview1 is preview1's: the same classes under another module name. Functions
@@ -39,26 +40,26 @@ from .files import Fd, Path
 from .futex import Futex
 from .process import Process
 from .signals import SIGNALS, Signals
+from .stack import Stack
 from .threads import Threads
 from .tty import Tty
 
 _MISSING: Final = """
-    call_dynamic clock_time_set closure_allocate closure_free closure_prepare
-    context_create context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create
-    epoll_ctl epoll_wait fd_event fd_pipe port_addr_add port_addr_clear port_addr_list
-    port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add
-    port_route_clear port_route_list port_route_remove port_unbridge proc_exec proc_exec2
-    proc_exec3 proc_fork proc_fork_env proc_join 
-    proc_spawn proc_spawn2 reflect_signature resolve
-    sock_accept sock_accept_v2 sock_addr_local sock_addr_peer sock_bind sock_connect
-    sock_get_opt_flag sock_get_opt_size sock_get_opt_time sock_join_multicast_v4
-    sock_join_multicast_v6 sock_leave_multicast_v4 sock_leave_multicast_v6 sock_listen sock_open
-    sock_pair sock_recv_from sock_send_file sock_send_to sock_set_opt_flag sock_set_opt_size
-    sock_set_opt_time sock_status stack_checkpoint stack_restore 
+    call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
+    context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create epoll_ctl
+    epoll_wait fd_event fd_pipe port_addr_add port_addr_clear port_addr_list port_addr_remove
+    port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add port_route_clear
+    port_route_list port_route_remove port_unbridge proc_exec proc_exec2 proc_exec3 proc_fork
+    proc_fork_env proc_spawn proc_spawn2 reflect_signature resolve sock_accept sock_accept_v2
+    sock_addr_local sock_addr_peer sock_bind sock_connect sock_get_opt_flag sock_get_opt_size
+    sock_get_opt_time sock_join_multicast_v4 sock_join_multicast_v6 sock_leave_multicast_v4
+    sock_leave_multicast_v6 sock_listen sock_open sock_pair sock_recv_from sock_send_file
+    sock_send_to sock_set_opt_flag sock_set_opt_size sock_set_opt_time sock_status
 """
 MISSING: Final = frozenset(_MISSING.split())
 
-_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Futex, Threads, Tty)
+WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
+_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty)
 
 _I32 = b"\x7f"
 
@@ -79,8 +80,9 @@ def functions(host: Host) -> dict[str, HostFunction]:
     found["proc_snapshot"] = HostFunction(WASIX, "proc_snapshot", b"", _I32, snapshot)
     for name in SIGNALS:
         found[name] = found[name]._replace(interrupter=host.signals)
-    callback = found["callback_signal"]
-    found["callback_signal"] = callback._replace(results=b"", call=_without_result(callback.call))
+    for name in WITHOUT_RESULT:
+        call = _without_result(found[name].call)
+        found[name] = found[name]._replace(results=b"", call=call)
     spawn = found["thread_spawn_v2"]._replace(spawns=ENTRY)
     found["thread_spawn_v2"] = spawn
     found["thread_spawn"] = spawn._replace(name="thread_spawn")
