@@ -14,6 +14,7 @@ Map of the room::
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     terminal.py  picture.py             what the terminal showed, and its emulator
+    pipe.py         pipes between the guest's own threads
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers

@@ -29,6 +29,7 @@ from .futex import Futexes, WaiterState
 from .history import History, HistoryState
 from .mapped import Root
 from .occasions import Occasions
+from .pipe import PipeEnd, PipeState
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .rewind import HINT, Rewind, listed
@@ -67,6 +68,7 @@ DescriptorState = (
     | TreeDirectoryState
     | ListenerState
     | ConnectionState
+    | PipeState
     | SameState
 )
 
@@ -77,6 +79,7 @@ _KINDS: dict[type, type] = {
     DeviceState: Device,
     ListenerState: Listener,
     ConnectionState: Connection,
+    PipeState: PipeEnd,
     TreeFileState: TreeFile,
     TreeDirectoryState: TreeDirectory,
 }
@@ -406,12 +409,14 @@ class Host:
             rewind.close()
             for descriptor in scene.restored.values():
                 descriptor.close()
+            scene.close_rest()
             raise
         arena.settle()
         for root in self._trees().values():
             root.rewind()
         for saved in [*others, *files_open]:
             scene.restored[saved.number].rewind(saved)
+        scene.close_rest()
         for further in same:
             scene.restored[further.number] = scene.restored[further.of]
         self.descriptors.replace_all(scene.restored)

@@ -47,7 +47,7 @@ from .tty import Tty
 _MISSING: Final = """
     call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
     context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create epoll_ctl
-    epoll_wait fd_event fd_pipe port_addr_add port_addr_clear port_addr_list port_addr_remove
+    epoll_wait fd_event port_addr_add port_addr_clear port_addr_list port_addr_remove
     port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add port_route_clear
     port_route_list port_route_remove port_unbridge proc_exec proc_exec2 proc_exec3 proc_fork
     proc_fork_env proc_spawn proc_spawn2 reflect_signature resolve sock_accept sock_accept_v2
