@@ -7,7 +7,8 @@ wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
 start        a resume: a whole process, and to the first instruction
-snapshot     pauses, growth, memory and throughput of snapshots
+snapshot     pauses of snapshots; resumes
+journal      growth, memory and throughput of snapshots; a resume of what is scattered
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "start", "snapshot")
+NAMES = (
+    "runtime",
+    "instrument",
+    "hostcall",
+    "wasi",
+    "latency",
+    "threads",
+    "start",
+    "snapshot",
+    "journal",
+)
 
 
 def main(names: list[str]) -> int:

@@ -22,6 +22,7 @@ _KINDS: Final = {
     "tree-directory": ("tree.descriptors", "TreeDirectoryState", "TreeDirectory"),
     "listener": ("socket", "ListenerState", "Listener"),
     "connection": ("socket", "ConnectionState", "Connection"),
+    "pipe": ("pipe", "PipeState", "PipeEnd"),
     SAME: ("descriptors", "SameState", ""),
 }
 """Tag of the state -> file, state, class."""

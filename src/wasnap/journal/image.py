@@ -8,7 +8,7 @@ does not matter. What remains is zero.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
 from typing import NamedTuple, overload
@@ -206,11 +206,12 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
         for runs in pack.in_parallel(work, groups):
             yield from runs
 
-    def verify(self, verified: set[Block]) -> None:
+    def verify(self, verified: set[Block], tell: Callable[[int], object] | None = None) -> None:
         """Checks the crc of all blocks the image needs. JournalError names the first page that is
         damaged.
 
-        ``verified``: blocks known to be right, which are skipped; those found right are added.
+        ``verified``: blocks known to be right, which are skipped; those found right are added, and
+        their sizes in bytes told.
         """
         unchecked = [block for block in self.blocks if block not in verified]
         crc = partial(stored_crc, self.storage)
@@ -223,6 +224,8 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
                     f" at byte {block.position}"
                 )
             verified.add(block)
+            if tell is not None:
+                tell(block.stored)
 
     def _content(self, part: StoredExtent) -> bytes | memoryview:
         if part.encoding != Encoding.RAW:

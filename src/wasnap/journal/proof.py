@@ -28,7 +28,8 @@ from wasnap.journal.storage import Window
 
 class SnapshotInfo(NamedTuple):
     """``size``: bytes in the file, headers and padding included; ``pages``: 4 KiB pages stored
-    with it; ``base``: the snapshot whose pages it takes where it has none; ``depth``: ancestors.
+    with it; ``base``: the snapshot whose pages it takes where it has none; ``depth``: ancestors;
+    ``after``: its parent once, which was left out when the journal was made smaller.
     """
 
     id: int
@@ -40,6 +41,7 @@ class SnapshotInfo(NamedTuple):
     base: int | None = None
     depth: int = 0
     pages: int = 0
+    after: int | None = None
 
 
 class Entry(NamedTuple):
@@ -103,6 +105,7 @@ def prove(
         base=begin.base,
         depth=begin.depth,
         pages=pages,
+        after=begin.after,
     )
     return Entry(info, group, header.position, begin.base_commit if begin.base else 0)
 
