@@ -7,7 +7,7 @@ wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
 start        a resume: a whole process, and to the first instruction
-snapshot     pauses of snapshots; resumes
+snapshot     pauses of snapshots
 journal      growth, memory and throughput of snapshots; a resume of what is scattered
 """
 

@@ -8,7 +8,6 @@ import, as pip leaves it. Machines are busy; so both also tell their processor t
 from __future__ import annotations
 
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -20,11 +19,8 @@ from pathlib import Path
 import wasmtime
 
 from bench.measure import REPETITIONS, Sample, Table
-from bench.snapshot import GIB, MIB, Running, ms
+from bench.snapshot import MIB, Running, ms
 from wasnap.process.process import SWITCH_SECONDS
-
-SCATTERED = 9
-"""Snapshots of 10 MiB each, in pages anywhere."""
 
 _ASKS = """(module
   (import "wasnap" "snapshot" (func $snapshot (result i32)))
@@ -44,7 +40,6 @@ def measure() -> Table:
         " medians). A whole process: from the fork until its end was waited for; with a warm cache.",
         "To the first instruction: from a program that is loaded to a word of guest memory that the"
         " guest has changed.",
-        f"The scattered snapshots: {SCATTERED} of 10 MiB each, in pages anywhere.",
     ]
     return table
 
@@ -97,14 +92,6 @@ def large(table: Table, directory: Path) -> None:
         f"16 MiB {ms(resumes[16])}",
         f"20 ms; 1.5: {much.minimum / little.minimum:.2f} ({much.median / little.median:.2f})",
     )
-    random.seed(4)
-    running = Running(GIB, paths[1024], resumed=True)
-    for _ in range(SCATTERED):
-        running.dirty(10 * MIB)
-        running.snapshot()
-    running.close()
-    scattered = [resumed(GIB, paths[1024]) for _ in range(REPETITIONS)]
-    table.add(f"the same after {SCATTERED} scattered snapshots", ms(scattered), "", "")
 
 
 def resumed(size: int, path: Path) -> float:
