@@ -10,6 +10,8 @@ from pathlib import Path
 
 from wasnap.errors import UsageError
 from wasnap.host import Arena, HostState
+from wasnap.host.tree.export import export
+from wasnap.host.tree.tree import Tree
 from wasnap.journal import HOST_MEMORY, HostRecord, Journal, Snapshot
 
 
@@ -27,9 +29,6 @@ def export_files(
     Gives what was done, as ``host.tree.export.export`` says. Raises UsageError, NoSuchSnapshot,
     JournalError, MissingFile, CannotResume.
     """
-    from wasnap.host.tree.export import export
-    from wasnap.host.tree.tree import Tree
-
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
     trees = HostState.from_plain(snapshot.record(HostRecord).state).trees
     if guest is None and len(trees) == 1:
