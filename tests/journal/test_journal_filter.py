@@ -150,5 +150,5 @@ def test_refused(tmp_path: Path) -> None:
         (tmp_path / "new", ["labels"], [7], NoSuchSnapshot),
     ]:
         with pytest.raises(error):
-            filter_journal(path, output, drop, keep=keep)  # type: ignore[arg-type]
+            filter_journal(path, output, drop, keep=keep)
     assert [each.name for each in tmp_path.iterdir()] == ["j"]
