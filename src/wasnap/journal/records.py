@@ -103,6 +103,17 @@ class Entry(msgspec.Struct, kw_only=True):
     args: list[int] = []
 
 
+class Interrupted(msgspec.Struct, kw_only=True):
+    """What a guest thread was at when a signal's handler began, and goes on with when it ends."""
+
+    frames: bytes
+    refs: list[int] = []
+    pending: PendingCall | None = None
+    entries: list[Entry] = []
+    entry: int = 0
+    stack_pointer: int | None = None
+
+
 class StackRecord(Record, kw_only=True):
     """The call stack of one guest thread: raw control memory, and the same frames for people
     (innermost first).
@@ -121,6 +132,7 @@ class StackRecord(Record, kw_only=True):
     entry: int = 0
     thread: int = 0
     begun: bool = True
+    interrupted: list[Interrupted] = []
 
 
 class TablesRecord(Record, kw_only=True):
