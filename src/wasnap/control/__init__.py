@@ -1,9 +1,11 @@
-"""Control of running processes, by the commands ``ps``, ``snapshot``, ``signal`` and ``stop``.
+"""Control of running processes, by the commands ``ps``, ``snapshot``, ``signal`` and ``stop``,
+and by ``resume --take-over``.
 
     place.py      the directory where each running process has its socket
     messages.py   what is said over it, and how it is written
     server.py     in the process: answers
     client.py     in the command: finds processes, asks
+    handover.py   one process handed over to another: both sides
 
 Only the same user gets in: the directory is theirs and closed to others, and both sides ask the
 kernel who is at the other end. A socket is named after its process; one that nobody listens on is
@@ -11,6 +13,7 @@ removed by whoever notices, so what a killed process leaves behind goes away by 
 """
 
 from wasnap.control.client import NoSuchProcess, Running, ask, running
+from wasnap.control.handover import Takeover
 from wasnap.control.messages import Signal, Snapshot, Status, StatusOf, Stop, Taken
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "StatusOf",
     "Stop",
     "Taken",
+    "Takeover",
     "ask",
     "running",
 ]

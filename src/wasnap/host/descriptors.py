@@ -18,7 +18,7 @@ import heapq
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -93,6 +93,8 @@ class Scene:
     """stdin, stdout, stderr -> the descriptor of this process."""
     listening: Sequence[int] = ()
     """Descriptors of this process that listen: what the guest is given."""
+    sockets: Mapping[int, int] = field(default_factory=dict)
+    """Guest descriptor -> a socket of this process, of one that is taken over."""
     unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = field(default_factory=dict)

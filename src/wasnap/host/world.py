@@ -148,6 +148,7 @@ class Host:
         self._terminal = Terminal.of([self._standard[s] for s in _OUTPUTS if s in self._standard])
         self._shown: TerminalState | None = None
         self._roots: dict[str, Root] = {}
+        self._sockets = config.sockets
         self._addresses = [Address.parse(text) for text in config.listen]
         self.listening: tuple[str, ...] = ()
         """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
@@ -200,10 +201,23 @@ class Host:
                 stream.show(self._terminal)
                 self._streams[name] = stream
         listeners = self._listen()
-        self.listening = tuple(str(listener.address) for listener in listeners)
+        self.listening = self._addresses_of(listeners)
         preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
         first.update(enumerate(preopens, start=len(_STANDARD)))
         self.descriptors.replace_all(first)
+
+    @staticmethod
+    def _addresses_of(descriptors: Iterable[Descriptor]) -> tuple[str, ...]:
+        listeners = [d for d in descriptors if isinstance(d, Listener)]
+        return tuple(str(d.address) for d in sorted(listeners, key=lambda d: d.index))
+
+    def live_sockets(self) -> dict[int, int]:
+        """Guest descriptor -> this process's, of all that another process could go on with."""
+        return {
+            number: d.fileno
+            for number, d in self.descriptors.items()
+            if isinstance(d, Listener) or (isinstance(d, Connection) and not d.lost)
+        }
 
     def _listen(self) -> list[Listener]:
         """All or none. Raises CannotListen."""
@@ -307,16 +321,18 @@ class Host:
         history: Path | None = None,
         files: Files | None = None,
         sync: bool = True,
+        claim: Callable[[], None] | None = None,
     ) -> None:
         """Become what was captured, with the directories and streams this Host was given.
 
         ``arena``: loaded from the same snapshot. ``history``: of files, in which the guest's own
         changes since are undone, and further ones noted; None: neither. ``files``: what is done
-        about changes, see ``Files``. Everything is checked first, and nothing touched before.
+        about changes, see ``Files``. Everything is checked first, and nothing touched before;
+        in between ``claim`` is called, and may still end it.
         Raises CannotResume with all that is missing or different.
         """
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
-        scene = Scene(self._roots, self._standard, given)
+        scene = Scene(self._roots, self._standard, given, self._sockets or {})
         arena = arena or Arena()
         noted = self._noted()
         hosts = [root for root in self._roots.values() if isinstance(root, HostRoot)]
@@ -330,6 +346,8 @@ class Host:
             missing += rewind.check(files_open, scene)
             if missing:
                 raise CannotResume(listed(list(dict.fromkeys(missing))), HINT)
+            if claim is not None:
+                claim()
             self._note_in(rewind.carry_out())
             missing = _restore(files_open, scene)
             if missing:
@@ -345,6 +363,9 @@ class Host:
         for saved in state.descriptors:
             scene.restored[saved.number].rewind(saved)
         self.descriptors.replace_all(scene.restored)
+        if self._sockets is not None:
+            self._sockets = None
+            self.listening = self._addresses_of(scene.restored.values())
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         self._shown = state.terminal
         for name, stream in self._streams.items():
