@@ -22,8 +22,8 @@ def pattern(n: int) -> bytes:
 
 
 class Load:
-    """``clients`` at once send ``requests`` in all. ``keep``: each on one connection. ``append``: some
-    of them have the server write to its file.
+    """``clients`` at once send ``requests`` in all, or more: as long as ``more`` is set. ``keep``: each
+    on one connection. ``append``: some of them have the server write to its file.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Load:
         clients: int = 8,
         keep: bool = True,
         append: bool = False,
+        more: bool = False,
         seed: int = 1,
     ) -> None:
         self.port = port
@@ -44,6 +45,7 @@ class Load:
         """What each request took."""
         self._keep = keep
         self._append = append
+        self.more = more
         self._left = requests
         self._lock = threading.Lock()
         self._some = threading.Event()
@@ -79,7 +81,7 @@ class Load:
     def _take(self) -> bool:
         with self._lock:
             self._left -= 1
-            return self._left >= 0
+            return self.more or self._left >= 0
 
     def _client(self, chance: random.Random) -> None:
         connection: http.client.HTTPConnection | None = None
