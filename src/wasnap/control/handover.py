@@ -184,7 +184,8 @@ def _send(
     """In one piece, with the descriptors at its first byte."""
     data = messages.encode(message)
     sent = socket.send_fds(connection, [data], fds or [])
-    connection.sendall(data[sent:])
+    if sent < len(data):  # sending nothing would be an error, too, if the other one has closed
+        connection.sendall(data[sent:])
 
 
 def _hear(connection: socket.socket, kind: Any, deadline: float | None) -> tuple[Any, list[int]]:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 
 from wasnap import triggers
 from wasnap.control import messages, place
-from wasnap.control.handover import offer
 from wasnap.control.messages import (
     Answer,
     Message,
@@ -127,6 +126,8 @@ class Server:
 
     def _hand_over(self, connection: socket.socket, message: TakeOver) -> None:
         """Returns when all has been said. Raises WasnapError: it cannot be done."""
+        from wasnap.control.handover import offer  # rare
+
         journal = self._status().journal
         if self._submit is None or journal is None:
             raise _no_journal()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from wasnap import host
 from wasnap.host import FakeClock, HostState, SeededRandom, UnknownImports
 from wasnap.journal import HostRecord, Journal
@@ -45,7 +47,7 @@ class Job:
             self,
             dirs={guest: move(path) for guest, path in self.dirs.items()},
             mappings={
-                guest: replace(mapping, host=str(move(Path(mapping.host))))
+                guest: msgspec.structs.replace(mapping, host=str(move(Path(mapping.host))))
                 if mapping.kind == "overlay"
                 else mapping
                 for guest, mapping in self.mappings.items()
@@ -80,6 +82,28 @@ class Outcome(NamedTuple):
     code: int
     stdout: bytes
     files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run. ``safepoints``: how many it passed; ``seconds``: how long it took."""
+
+    outcome: Outcome
+    safepoints: int
+    seconds: float
+
+
+@dataclass
+class Report:
+    """What was done: ``snapshots`` taken, ``resumed`` in processes of their own, ``kills``; and how
+    many of these left a snapshot that was not committed (``torn``).
+    """
+
+    seed: int
+    snapshots: int = 0
+    resumed: int = 0
+    kills: int = 0
+    torn: int = 0
 
 
 class Difference(AssertionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,11 +13,19 @@ from wasnap.harness.differential import undisturbed
 from wasnap.harness.job import Job, Make, compare, outcome, process_of, written
 
 
-def later(make: Make, directory: Path, chance: random.Random, *, points: int) -> int:
+def later(
+    make: Make,
+    directory: Path,
+    chance: random.Random,
+    *,
+    points: int,
+    between: Callable[[Path], None] = lambda _: None,
+) -> int:
     """A snapshot at so many random safepoints, the program gone at a random one after each; resumed
     in the same directory. Returns how often. Raises Difference.
 
     Every third time one more snapshot is taken in between, and the first one gone back to.
+    ``between``: what is done to the journal when the program is gone.
     """
     reference = undisturbed(make, directory / "undisturbed")
     for number in range(points):
@@ -27,6 +36,7 @@ def later(make: Make, directory: Path, chance: random.Random, *, points: int) ->
         rest = chance.randint(1, max(1, reference.safepoints - first))
         steps = [first, rest] if number % 3 else [first, (rest + 1) // 2, (rest + 1) // 2]
         _run(here, job, steps)
+        between(here / "journal")
         printed = (here / "stdout").read_bytes()[: written(here / "journal", 1)]
         code = _run(here, job, None)
         printed += (here / "stdout").read_bytes()

@@ -22,11 +22,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from wasnap import triggers
-from wasnap.control.handover import Takeover
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
@@ -47,6 +48,9 @@ from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Estate, Request
 from wasnap.version import VERSION
+
+if TYPE_CHECKING:
+    from wasnap.control.handover import Takeover
 
 log = logging.getLogger(__name__)
 
@@ -247,11 +251,13 @@ class Process:
         """Everything that can fail before anything has happened."""
         config, at, locked = self._config, self._at, None
         if self._take_over is not None:
+            from wasnap.control.handover import Takeover  # rare
+
             assert self._journal_path is not None
             compile_ahead(self._journal_path)  # while the other one runs
             taken = self._taken = Takeover(self._take_over, self._journal_path)
             cleanup.callback(taken.close)
-            config = replace(config, sockets=taken.sockets)
+            config = msgspec.structs.replace(config, sockets=taken.sockets)
             at, locked = taken.snapshot, taken.journal
         launch = begin(
             self._module,
