@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from load import free_port
 from process import wat
 
 from control.conftest import Command, Started
+from wasnap.control import handover, messages
+from wasnap.host.world import _raise_limit as raise_limit
 from wasnap.journal import Journal
+from wasnap.triggers import Estate
 
 SERVER = wat.server()
 KILLED = -signal.SIGKILL
@@ -162,6 +168,38 @@ def test_a_taker_that_hangs(wasnap: Command) -> None:
         assert ask(connected) == b"D"
         connected.sendall(b"q")
         assert running.end()[0] == 5
+
+
+def test_a_thousand_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several messages; each arrives under its own number."""
+    raise_limit()
+    giver, taker = socket.socketpair()
+    monkeypatch.setattr(handover, "connected", lambda pid: taker)
+    journal = tmp_path / "j"
+    journal.touch()
+    pairs = {number: socket.socketpair() for number in range(3, 1003)}
+    done: list[bool] = []
+
+    def give() -> None:
+        with journal.open() as file, giver:
+            giver.recv(messages.SIZE_MAX)
+            sockets = {number: mine.fileno() for number, (mine, _) in pairs.items()}
+            done.append(handover.offer(giver, Estate(7, file.fileno(), sockets)))
+
+    thread = Thread(target=give)
+    thread.start()
+    with closing(handover.Takeover(1, journal)) as taken:
+        assert taken.snapshot == 7
+        assert os.path.samestat(os.fstat(taken.journal), os.stat(journal))
+        for number, fd in taken.sockets.items():
+            os.write(fd, b"%d" % number)
+        taken.claim()
+    thread.join()
+    assert done == [True]
+    for number, (mine, other) in pairs.items():
+        assert other.recv(9) == b"%d" % number
+        mine.close()
+        other.close()
 
 
 @pytest.mark.slow
