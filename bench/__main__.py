@@ -7,6 +7,7 @@ wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
 snapshot     pauses, growth, memory and throughput of snapshots; resumes
+sockets      a web server's latency with snapshots every 100 ms, over without; and taken over
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot")
+NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot", "sockets")
 
 
 def main(names: list[str]) -> int:
