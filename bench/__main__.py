@@ -6,7 +6,8 @@ hostcall     a host call through our edge, beside wasmtime.Func
 wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
-snapshot     pauses, growth, memory and throughput of snapshots; resumes
+snapshot     pauses of snapshots; resumes
+journal      growth, memory and throughput of snapshots; a resume of what is scattered
 sockets      a web server's latency with snapshots every 100 ms, over without; and taken over
 """
 
@@ -16,7 +17,10 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot", "sockets")
+NAMES = (
+    *("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot", "journal"),
+    "sockets",
+)
 
 
 def main(names: list[str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wasnap.host import Host
-from wasnap.host.protocol import Audience, Fault, Progress, Stop, Suspended
+from wasnap.host.protocol import Audience, Fault, Progress, StackCopy, Stop, Suspended
 
 SENTINEL = 0xA5
 MEMORY_SIZE = 1 << 18
@@ -105,6 +105,12 @@ class FakeCall:
         self.waits: list[tuple[list[int], list[int], int | None]] = []
         self.spawned: list[tuple[int, tuple[int, ...]]] = []
 
+    depth = 0
+    interrupted = False
+
+    def interrupt(self, thread: int) -> bool:
+        return self.lives(thread)
+
     def about_to(self, *occasions: str) -> None:
         if self.audience is not None:
             self.audience.hear(self, occasions)
@@ -149,6 +155,12 @@ class FakeCall:
 
     def alone(self) -> bool:
         return not self.spawned
+
+    def copy_stack(self) -> StackCopy:
+        raise AssertionError("there is no stack")
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        raise AssertionError("there is no stack")
 
     def _ready(
         self, ready: dict[int, int], reads: Sequence[int], writes: Sequence[int]

@@ -78,7 +78,7 @@ def test_the_earliest_clock_wins(make_guest: MakeGuest) -> None:
     arguments = setup(
         guest,
         clock(1, 10_000_000 * MS),
-        clock(2, 3 * MS),
+        clock(2, 1_000_000 * MS),
         clock(3, now + 10_000_000 * MS, absolute=True),
         clock(4, now, absolute=True),
         clock(5, 1, id=REALTIME, absolute=True),

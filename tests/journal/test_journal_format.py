@@ -68,6 +68,14 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
         pending=records.PendingCall(module="w", name="r", args=[1, 1.5], progress={"t": 5}),
         entries=[records.Entry(export="f", args=[2])],
         entry=1,
+        interrupted=[
+            records.Interrupted(
+                frames=b"\xdd",
+                refs=[7, -1],
+                entries=[records.Entry(export="g")],
+                stack_pointer=100,
+            )
+        ],
     ),
     "TABLES": records.TablesRecord(tables={"t": [5, -1, 128]}),
     "HOST": records.HostRecord(state={"fds": [0, None]}),
@@ -153,7 +161,9 @@ def test_encodings_are_those_of_the_document() -> None:
     assert rows == {encoding.name: encoding.value for encoding in layout.Encoding}
 
 
-@pytest.mark.parametrize("name", [*SCHEMAS, "Directory", "Frame", "Global", "PendingCall", "Entry"])
+@pytest.mark.parametrize(
+    "name", [*SCHEMAS, "Directory", "Frame", "Global", "PendingCall", "Entry", "Interrupted"]
+)
 def test_schema_is_as_the_document_says(name: str) -> None:
     """Field names, types and which are required."""
     record = SCHEMAS.get(name)

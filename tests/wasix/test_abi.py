@@ -183,3 +183,38 @@ def test_what_is_left_of_a_sleep(guest: Guest) -> None:
     assert progress["until"] <= guest.host.clock.monotonic() + day
     assert guest.completed({"until": 0}, "thread_sleep", day) == "SUCCESS"
     assert msgspec.msgpack.encode(progress)
+
+
+def test_what_is_in_a_pipe_is_saved(guest: Guest, tmp_path: Path) -> None:
+    """Both ends, a closed one, a full pipe, and a duplicate; the guest goes on with the same."""
+    for _ in range(3):
+        assert guest("fd_pipe", OUT, OUT + 4) == "SUCCESS"
+    numbers = [(4, 5), (6, 7), (8, 9)]
+    assert (guest.memory.u32(OUT), guest.memory.u32(OUT + 4)) == numbers[-1]
+    guest.write(5, b"abc")
+    assert guest("fd_fdstat_set_flags", 7, 4) == "SUCCESS"
+    full = guest.write(7, bytes(range(256)) * 200)
+    while guest("fd_write", 7, *guest.iovs(999, data=b"x" * 999), OUT) == "SUCCESS":
+        full += guest.memory.u32(OUT)
+    guest.write(9, b"last")
+    guest.close(9)
+    assert guest("fd_dup", 4, OUT) == "SUCCESS"
+    assert guest.memory.u32(OUT) == 9
+    again = new(tmp_path)
+    restore(again, saved(guest))
+    for one in (guest, again):
+        assert one.read(4, 2) == b"ab"
+        assert one.read(9, 9) == b"c"
+        found = b""
+        while len(found) < full:
+            found += one.read(6, 5000)
+        assert found.startswith(bytes(range(256)) * 200)
+        assert one("fd_fdstat_set_flags", 6, 4) == "SUCCESS"
+        assert one("fd_read", 6, *one.iovs(1), OUT) == "AGAIN"
+        assert one.read(8, 9) == b"last"
+        assert one.read(8, 9) == b""
+        one.close(8)
+        one.close(6)
+        assert one("fd_write", 7, *one.iovs(1, data=b"x"), OUT) == "PIPE"
+        assert one.suspended("fd_read", 4, *one.iovs(1), OUT) == {}
+    again.host.close()

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
-from wasnap.host.protocol import IDLE, Audience, Progress, Stop
+from wasnap.host.protocol import IDLE, Audience, Progress, StackCopy, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _READABLE = select.POLLIN | select.POLLPRI
@@ -74,11 +74,21 @@ class Company(Protocol):
     def all_wait(self) -> bool:
         """Whether no thread runs."""
 
+    def interrupt(self, thread: int) -> bool:
+        """See ``host.protocol.Call.interrupt``."""
+
     def lives(self, thread: int) -> bool:
         """Whether it has not ended."""
 
     def alone(self) -> bool:
         """Whether only one has not."""
+
+
+class Stacks(Protocol):
+    """The call stack of one thread, which is unwound. See ``host.protocol.Call``."""
+
+    def copy_stack(self) -> StackCopy: ...
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None: ...
 
 
 class GuestCall:
@@ -91,6 +101,8 @@ class GuestCall:
     memories: tuple[GuestMemory, ...]
     memory: GuestMemory
     control: Control
+    stacks: Stacks
+    """Set by its machine."""
 
     def __init__(self, wake: Wake, thread: int = 0, company: Company | None = None) -> None:
         self.thread = thread
@@ -98,6 +110,12 @@ class GuestCall:
         self.activity = 0
         """Grows whenever the guest runs, or something it waited for has come."""
         self.waiting = False
+        self.depth = 0
+        self.interrupted = False
+        self.owed = False
+        """It could not be interrupted where it stood: to be done when it waits."""
+        self.asked = False
+        """A wait was given up for a stop that is asked for: the call did not suspend of itself."""
         self.lock: threading.Lock | None = None
         """Held by the host function that runs; given back while it waits."""
         self._wake = wake
@@ -160,6 +178,10 @@ class GuestCall:
         assert self._company is not None
         self._company.spawn(thread, args)
 
+    def interrupt(self, thread: int) -> bool:
+        """See ``host.protocol.Call.interrupt``."""
+        return self._company is not None and self._company.interrupt(thread)
+
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""
         return self._company is not None and self._company.lives(thread)
@@ -168,6 +190,14 @@ class GuestCall:
         """See ``host.protocol.Call.alone``."""
         return self._company is None or self._company.alone()
 
+    def copy_stack(self) -> StackCopy:
+        """See ``host.protocol.Call.copy_stack``."""
+        return self.stacks.copy_stack()
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.replace_stack``."""
+        self.stacks.replace_stack(copy, results)
+
     def _wait(
         self,
         reads: Sequence[int],
@@ -175,6 +205,9 @@ class GuestCall:
         timeout_ns: int | None,
         done: Callable[[], bool] | None,
     ) -> tuple[list[int], list[int]]:
+        if self.owed and self.control.depth == 0:
+            self.asked = True
+            raise Stop
         now = time.monotonic_ns()
         deadline = None if timeout_ns is None else now + timeout_ns
         events: dict[int, int] = {}
@@ -216,6 +249,7 @@ class GuestCall:
                     if self._company is None or self._company.all_wait():
                         self.about_to(IDLE)
             if self.stopping():
+                self.asked = True
                 raise Stop
             if woken:
                 self._wake.clear()

@@ -27,7 +27,7 @@ from wasnap.engine.call import GuestCall
 from wasnap.engine.native import SPACE
 from wasnap.engine.state import PendingCall
 from wasnap.errors import UnknownImport, UnsupportedModule
-from wasnap.host.protocol import HostFunction, Progress, Result, Stop, Suspended
+from wasnap.host.protocol import HostFunction, Progress, Result, Stop, Suspended, Unwind
 from wasnap.wasm.types import F32, F64, I32, I64, VALUE_TYPE_NAMES, FuncType
 
 # env, caller, slots -> trap. The fourth argument, the number of slots, is not needed.
@@ -59,6 +59,8 @@ class Edge:
         self.call = call
         self._lock = lock
         self.pending: PendingCall | None = None
+        self.unwinds = False
+        """The pending call suspended only to be completed at once."""
         self.raised: BaseException | None = None
         self._context = context
         self._callbacks: list[Any] = []  # must outlive the store
@@ -137,6 +139,7 @@ class Edge:
             raise
         finally:
             self.call.progress = None
+            self.call.interrupted = False
         self.pending = None
         return results
 
@@ -160,6 +163,7 @@ class Edge:
         if self.call.control.depth:
             raise RuntimeError(f"{host.module}.{host.name} suspended where it may not")
         progress = error.progress if isinstance(error, Suspended) else before
+        self.unwinds = isinstance(error, Unwind)
         self.pending = PendingCall(host.module, host.name, args, progress)
         self.call.control.stop = True
 

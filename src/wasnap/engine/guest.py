@@ -16,6 +16,10 @@ begins when the guest goes on. One that ends meanwhile is simply gone. The main 
 or an exit in any thread is the end of the guest: it is told at once, and the others are asked to
 stop and never go on.
 
+A thread that is asked while the world is not asked to stop is *interrupted*: it stops alone, runs
+what its interrupter has for it (``interruptions.py``), and goes on. So does one whose host call
+unwinds.
+
 The stop words are set by ``stop`` (and by the guest, when its countdown ends or a host call suspends
 of itself) and cleared by ``proceed`` alone, under the lock, before the threads are told: a
 stop asked for after ``proceed`` returned is never lost. A stop asked for while the guest is stopped
@@ -97,6 +101,7 @@ class Guest:
         self._threads: dict[int, GuestThread] = {}
         try:
             self._main = self._threads[0] = self._new_thread(0)
+            self._interrupter = self._main.machine.interrupter
             check_threads(program, self._main.machine)
         except BaseException:
             self._free_all()
@@ -262,6 +267,7 @@ class Guest:
         with self._lock:
             if self in _open:
                 _open.discard(self)
+                self._end_interruptions()
                 self._phase = Phase.DONE
                 self._free_all()
         return True
@@ -315,6 +321,14 @@ class Guest:
                 for thread in self._threads.values()
             )
 
+    def interrupt(self, thread: int) -> bool:
+        """See ``host.protocol.Call.interrupt``. One that does not run will ask when it does."""
+        with self._lock:
+            found = self._threads.get(thread)
+            if found is not None and found.step is Step.RUNNING:
+                found.ask()
+            return found is not None
+
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""
         return thread in self._threads
@@ -357,6 +371,8 @@ class Guest:
             thread.order(thread.machine.go_on)
             if self._stopping:  # a signal's handler came in between
                 thread.ask()
+        if self._interrupter is not None:
+            self._interrupter.begin(self.interrupt)
 
     def _ask_all(self) -> None:
         self._stopping = True
@@ -367,6 +383,9 @@ class Guest:
     def _report(self, thread: GuestThread, event: Event) -> bool:
         """A thread stopped or ended; whether it may get further orders, and is not to be freed."""
         with self._lock:
+            if isinstance(event, Stopped) and self._alone(thread):
+                thread.again()
+                return True
             thread.step = Step.STOPPED if isinstance(event, Stopped) else Step.DONE
             if self._phase is Phase.DONE:  # it stays until the guest is closed
                 return True
@@ -382,13 +401,25 @@ class Guest:
                     other.machine.call.thread_ended()
                 self._tell_if_stopped()
                 return False
+            self._end_interruptions()
             self._phase = Phase.DONE
             self._events.put(event)
             self._ask_all()
             return True
 
+    def _alone(self, thread: GuestThread) -> bool:
+        """Whether a thread stopped for itself only, and the guest runs on."""
+        counted = self._countdown and not thread.machine.control.countdown
+        running = self._phase is Phase.RUNNING and not self._stopping
+        return running and not counted and thread.machine.stopped_for_itself()
+
+    def _end_interruptions(self) -> None:
+        if self._interrupter is not None:
+            self._interrupter.end()
+
     def _tell_if_stopped(self) -> None:
         if self._stopping and all(t.step is not Step.RUNNING for t in self._threads.values()):
+            self._end_interruptions()
             self._phase = Phase.STOPPED
             self._events.put(Stopped())
 

@@ -23,6 +23,7 @@ from wasnap.engine.code import Program
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
 from wasnap.engine.imports import Imports, Provide
+from wasnap.engine.interruptions import Interruptions, StackPointer
 from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
 from wasnap.engine.shortcuts import Shortcuts
@@ -47,7 +48,7 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended, ThreadExit
+from wasnap.host.protocol import Exit, HostFunction, StackCopy, Stop, Suspended, ThreadExit
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -107,6 +108,8 @@ class Machine:
         )
         self._hosts = imports.hosts
         self.spawns = next((h.spawns for h in self._hosts.values() if h.spawns), None)
+        interrupters = (h.interrupter for h in self._hosts.values())
+        self.interrupter = next((i for i in interrupters if i is not None), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
         except wasmtime.Trap as trap:
@@ -132,6 +135,10 @@ class Machine:
         self._tables = Tables(self._context, self._instance, names, info.referable)
         self._entries: tuple[Entry, ...] = ()
         self._entry = 0
+        self._interruptions = Interruptions(self._stack, self._tables, self._edge, self._pointer())
+        self.call.stacks = self
+        self._results: tuple[values.Value, ...] | None = None
+        self._for_all = False
         self._to_load = False
         self.begun = False
 
@@ -232,6 +239,7 @@ class Machine:
         self._entry = 0
         self._stack.fp = self._program.info.frames_base
         self._edge.pending = None
+        self._interruptions.clear()
         self.control.reset()
 
     def signature(self, entry: str) -> FuncType:
@@ -257,6 +265,10 @@ class Machine:
     def run(self) -> Event:
         """Run the entries from the present one on."""
         self.begun = True
+        self._forget_why()
+        return self._outwards(self._run())
+
+    def _run(self) -> Event:
         while True:
             entry = self._entries[self._entry]
             callee = self._callee(entry.export)
@@ -272,6 +284,10 @@ class Machine:
         if self._to_load:
             self._call_helper(abi.LOAD)
             self._to_load = False
+        self._forget_why()
+        return self._outwards(self._enter() or self._go_on())
+
+    def _go_on(self) -> Event:
         frames = self._stack.frames()
         continuations = self._stack.prepare(frames)
         pending = self._edge.pending
@@ -285,7 +301,11 @@ class Machine:
             except Exit as error:
                 return Exited(error.code)
             except ThreadExit:
-                return Finished(())
+                return self._end_thread()
+            if self._results is not None:  # the call replaced the stack
+                results, self._results = self._results, None
+                frames = self._stack.frames()
+                continuations = self._stack.prepare(frames)
         callee = self._callee(self._entries[self._entry].export)
         slots = values.raw_slots((), len(callee.results))
         if frames:
@@ -298,7 +318,78 @@ class Machine:
             values.slot_struct(callee.results).pack_into(slots, 0, *results)
         else:
             raise CannotResume("the snapshot has neither frames nor a pending call")
-        return self._finished(slots, callee.results) or self.run()
+        return self._finished(slots, callee.results) or self._run()
+
+    # -- interruptions -----------------------------------------------------------------------
+
+    def stopped_for_itself(self) -> bool:
+        """Whether a thread that stopped did so only to be interrupted, or to unwind."""
+        if self._for_all:
+            return False
+        if self._edge.pending is None:
+            return self.interrupter is not None
+        return self._edge.unwinds or (self.call.asked and self.interrupter is not None)
+
+    def _forget_why(self) -> None:
+        """Before it runs: why it stopped the last time."""
+        self._for_all = self._edge.unwinds = self.call.asked = False
+
+    def _enter(self) -> Event | None:
+        """Run what is to be run before the guest goes on. None: nothing is."""
+        self.call.owed = False
+        if self.interrupter is None:
+            return None
+        if self.at_loop() and not self._interruptions.has_pointer:
+            self.call.owed = True
+            return None
+        inside = self._interruptions.inside(self._entries[self._entry])
+        try:
+            wanted = self.interrupter.next(self.call, inside, self._exports_function)
+        except Stop:
+            self._for_all = True
+            return Stopped()
+        except Exit as error:
+            return Exited(error.code)
+        if wanted is None:
+            return None
+        entry = Entry(*wanted)
+        self._check(entry.export, entry.args)
+        self._interruptions.push(self._entries, self._entry, aside=self.at_loop())
+        self._entries, self._entry = (entry,), 0
+        return self._run()
+
+    def _outwards(self, event: Event) -> Event:
+        """When what interrupted the guest is over, go on with what was interrupted."""
+        while isinstance(event, Finished) and self._interruptions:
+            self._entries, self._entry = self._interruptions.pop()
+            event = self._enter() or self._go_on()
+        return event
+
+    def copy_stack(self) -> StackCopy:
+        """See ``host.protocol.Call.copy_stack``."""
+        return self._interruptions.copy()
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """See ``host.protocol.Call.replace_stack``."""
+        entries = self._interruptions.replace(copy)
+        if entries is not None:
+            self._entries, self._entry = entries
+        self._results = results
+
+    def _exports_function(self, name: str) -> bool:
+        extern = native.export(self._context, self._instance, name)
+        return extern is not None and extern.kind == native.KIND_FUNC
+
+    def _pointer(self) -> StackPointer | None:
+        extern = native.export(self._context, self._instance, "__stack_pointer")
+        if extern is None or extern.kind != native.KIND_GLOBAL:
+            return None
+        return StackPointer(self._context, extern.of.global_)
+
+    def _end_thread(self) -> Finished:
+        """The thread ended itself."""
+        self._interruptions.clear()
+        return Finished(())
 
     def _invoke(self, function: native.Function, slots: bytearray) -> Event | None:
         """Call into the guest. None: it finished, and its results are in the slots."""
@@ -309,7 +400,7 @@ class Machine:
         if isinstance(raised, Exit):
             return Exited(raised.code)
         if isinstance(raised, ThreadExit):
-            return Finished(())
+            return self._end_thread()
         if raised is not None:
             return Failed(raised)
         if ended is not None:
@@ -360,16 +451,19 @@ class Machine:
             entry=self._entry,
             thread=self.thread,
             begun=self.begun,
+            interrupted=self._interruptions.capture(),
         )
 
     def restore(self, state: ThreadState) -> None:
         """Make a new instance equal to a captured one, but for its memories. Raises CannotResume."""
         pending = state.pending
-        if pending is not None and (pending.module, pending.name) not in self._hosts:
-            raise CannotResume(f"the snapshot waits in {pending.module}.{pending.name}: not here")
+        for call in (pending, *(interrupted.pending for interrupted in state.interrupted)):
+            if call is not None and (call.module, call.name) not in self._hosts:
+                raise CannotResume(f"the snapshot waits in {call.module}.{call.name}: not here")
         self._tables.restore(state.tables)
         self._stack.restore(state.stack, state.fp)
         self._edge.pending = pending
+        self._interruptions.restore(state.interrupted)
         self._entries = state.entries
         self._entry = state.entry
         self.begun = self._to_load = state.begun

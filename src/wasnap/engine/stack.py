@@ -94,6 +94,25 @@ class Stack:
         self._control.memory.write(abi.STATIC_AREA, stack)
         self.fp = fp
 
+    @property
+    def live_references(self) -> int:
+        """How many function references live in the frames."""
+        return self._control.memory.u32(abi.STATIC_AREA)
+
+    def take(self) -> bytes:
+        """The frames; they are then gone."""
+        taken = self._control.memory.read(self._base, self.fp - self._base)
+        self.put(b"", 0)
+        return taken
+
+    def put(self, frames: bytes, references: int) -> None:
+        """Have these frames, with so many references in them, in place of what there is."""
+        end = self._base + len(frames)
+        self._control.memory.grow_to(end)
+        self._control.memory.write(self._base, frames)
+        self._control.memory.set_u32(abi.STATIC_AREA, references)
+        self.fp = end
+
     def frames(self) -> list[Frame]:
         """The call frames, innermost first. Only before ``link``."""
         end = self.fp

@@ -32,6 +32,23 @@ class PendingCall(msgspec.Struct, frozen=True):
     progress: dict[str, Any]
 
 
+class Interrupted(msgspec.Struct, frozen=True):
+    """What a guest thread was at when it was made to call an export, and will go on with.
+
+    - ``frames``: its call frames, as they lay in the control memory from ``frames_base`` on;
+    - ``refs``: function indices of the function references that live in them, -1 for null;
+    - ``pending``, ``entries``, ``entry``: as in ``ThreadState``;
+    - ``stack_pointer``: what ``__stack_pointer`` was, if it was moved out of the way.
+    """
+
+    frames: bytes
+    refs: list[int]
+    pending: PendingCall | None
+    entries: tuple[Entry, ...]
+    entry: int
+    stack_pointer: int | None = None
+
+
 class ThreadState(msgspec.Struct, frozen=True):
     """A stopped guest thread.
 
@@ -40,7 +57,8 @@ class ThreadState(msgspec.Struct, frozen=True):
     - ``tables``: by export name (``wasnap.t<i>``, ``wasnap.refs``), function indices, -1 for null;
     - ``entries``, ``entry``: what runs one after the other, and the index of what is running;
     - ``thread``: its number, 0 for the main thread;
-    - ``begun``: False for one that was spawned while the others stopped, and has not run yet.
+    - ``begun``: False for one that was spawned while the others stopped, and has not run yet;
+    - ``interrupted``: what goes on when the present entries are over, the outermost first.
     """
 
     stack: bytes
@@ -51,6 +69,7 @@ class ThreadState(msgspec.Struct, frozen=True):
     entry: int
     thread: int = 0
     begun: bool = True
+    interrupted: tuple[Interrupted, ...] = ()
 
 
 class EngineState(msgspec.Struct, frozen=True):

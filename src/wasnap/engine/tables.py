@@ -62,6 +62,19 @@ class Tables:
             indices.append(index)
         return indices
 
+    def references(self, name: str, count: int) -> list[int]:
+        """The first ``count`` elements of a table. Raises Unsaveable."""
+        return self._indices(name, self._tables[name])[:count] if count else []
+
+    def set_references(self, name: str, indices: Sequence[int]) -> None:
+        """Set the first elements of a table. Raises CannotResume."""
+        if not indices:
+            return
+        table = self._tables[name]
+        self._grow_to(table, len(indices))
+        for i, index in enumerate(indices):
+            self._set(table, i, index)
+
     def restore(self, tables: dict[str, list[int]]) -> None:
         """Make the tables equal to what was captured, touching only what differs."""
         if tables.keys() != self._tables.keys():

@@ -63,6 +63,16 @@ class GuestThread:
         self.machine.control.countdown = countdown
         self._wake.clear()
 
+    def again(self) -> None:
+        """Go on: it was alone in stopping. Its countdown goes on, too."""
+        countdown = self.machine.control.countdown
+        if countdown and self.machine.at_loop():
+            countdown += 1
+        self.machine.control.stop = False
+        self.machine.control.countdown = countdown
+        self._wake.clear()
+        self.order(self.machine.go_on)
+
     def order(self, what: Order) -> None:
         """Have it do this. Raises RuntimeError where there can be no more threads."""
         if self._os_thread is None:

@@ -87,7 +87,7 @@ def killed(
                 raise Difference(f"no end in {commands.TIMEOUT_SECONDS} s")
             report.kills += 1
         what = f"after {report.kills} kills, resumed from {there[-1] if there else 'nothing'}"
-        now = _look(journal, there, ended.announced, report, what)
+        now = look_at(journal, there, ended.announced, report, what)
         report.snapshots += len(now) - len(there)
         if ended.code != -signal.SIGKILL:
             compare(what, outcome(ended.code, stdout, job), reference.outcome, ended.stderr)
@@ -95,10 +95,10 @@ def killed(
         there = now
 
 
-def _look(
+def look_at(
     journal: Path, before: list[int], announced: list[int], report: Report, what: str
 ) -> list[int]:
-    """The snapshots that are there now. Raises Difference."""
+    """The snapshots that are there now, after those ``before``. Raises Difference."""
     if not journal.exists() or not journal.stat().st_size:
         found, parents = [], []
     else:

@@ -14,13 +14,15 @@ Map of the room::
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     terminal.py  picture.py             what the terminal showed, and its emulator
+    pipe.py         pipes between the guest's own threads
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
     threads.py      guest threads: wasi.thread-spawn
     futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
-    signals.py      what a signal does to a guest that sends it to itself
+    signals.py      signals of the guest's own: handlers, alarms, and what happens without
+    stacks.py       copies of call stacks: setjmp and longjmp of WASIX
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
     wasix/          what wasix_32v1 has beyond them; loaded only for modules that import it

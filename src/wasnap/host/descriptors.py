@@ -108,6 +108,14 @@ class Scene(msgspec.Struct):
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = {}
+    pipes: dict[int, dict[bool, int]] = {}
+    """Restore: ends of new pipes (writing: descriptor) that nobody has got yet, by pipe."""
+
+    def close_rest(self) -> None:
+        """Nobody is going to get them."""
+        for ends in self.pipes.values():
+            while ends:
+                os.close(ends.popitem()[1])
 
     def root(self, guest: str, kind: type[K]) -> K:
         """The mapping called ``guest``, which must be of the kind it was."""

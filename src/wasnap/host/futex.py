@@ -10,8 +10,9 @@ that are not yet stopped may still wake it, and when the process goes on, or is 
 get ahead of it. Its progress is its deadline, in the guest's monotonic time, which stands still
 while the guest is not there.
 
-Invariants: a thread has at most one waiter; ``_waiters`` is in the order in which they joined; a
-waiter stays there until its thread has seen that it was woken, or gave up.
+Invariants: a thread has at most one waiter at each depth of interruptions, as a signal's handler may
+wait, too; ``_waiters`` is in the order in which they joined; a waiter stays there until its thread
+has seen that it was woken, or gave up.
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ _I32, _I64 = b"\x7f", b"\x7e"
 
 
 class WaiterState(msgspec.Struct, frozen=True):
-    """A thread that waits, or was woken and has not noticed yet; where: memory and address."""
+    """A thread that waits, or was woken and has not noticed yet; where: memory and address.
+    ``depth``: of interruptions that it is inside of."""
 
     thread: int
     memory: int
     address: int
     woken: bool
+    depth: int = 0
 
 
 class _Waiter(msgspec.Struct):
     thread: int
+    depth: int
     place: tuple[int, int]
     call: Call | None = None
     woken: bool = False
@@ -58,7 +62,7 @@ class Futexes:
     def __init__(self, clock: Callable[[], Clock]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiters: dict[int, _Waiter] = {}
+        self._waiters: dict[tuple[int, int], _Waiter] = {}
 
     def functions(self) -> dict[tuple[str, str], HostFunction]:
         """By (module, name)."""
@@ -107,17 +111,18 @@ class Futexes:
     ) -> int:
         """Wait while the word of ``width`` bytes is ``expected``: WOKEN, NOT_EQUAL or TIMED_OUT."""
         clock = self._clock()
+        key = (call.thread, call.depth)
         if call.progress is None:
             with self._lock:
                 if call.memories[memory].atomic(address, width) != expected:
                     return NOT_EQUAL
-                waiter = _Waiter(call.thread, (memory, address), call)
-                self._waiters[call.thread] = waiter
+                waiter = _Waiter(*key, (memory, address), call)
+                self._waiters[key] = waiter
             deadline = None if timeout_ns is None else clock.monotonic() + timeout_ns
         else:
             deadline = call.progress["deadline"]
             with self._lock:
-                waiter = self._waiters[call.thread]
+                waiter = self._waiters[key]
                 waiter.call = call
         try:
             while True:
@@ -126,19 +131,26 @@ class Futexes:
                 over = deadline is not None and clock.monotonic() >= deadline
                 with self._lock:
                     if waiter.woken or over:
-                        del self._waiters[call.thread]
+                        del self._waiters[key]
                         return WOKEN if waiter.woken else TIMED_OUT
         except Stop:
             raise Suspended({"deadline": deadline}) from None
 
+    def forget(self, thread: int, depth: int) -> None:
+        """A thread left interruptions deeper than ``depth``, whatever it waited for there."""
+        with self._lock:
+            for key in [key for key in self._waiters if key[0] == thread and key[1] > depth]:
+                del self._waiters[key]
+
     def capture(self) -> list[WaiterState]:
         """In the order in which they joined. All guest threads are stopped."""
-        return [WaiterState(w.thread, *w.place, w.woken) for w in self._waiters.values()]
+        return [WaiterState(w.thread, *w.place, w.woken, w.depth) for w in self._waiters.values()]
 
     def restore(self, state: list[WaiterState]) -> None:
         """Wait for their threads, which come back to complete their calls."""
         self._waiters = {
-            w.thread: _Waiter(w.thread, (w.memory, w.address), None, w.woken) for w in state
+            (w.thread, w.depth): _Waiter(w.thread, w.depth, (w.memory, w.address), None, w.woken)
+            for w in state
         }
 
 

@@ -22,6 +22,10 @@ Invariants:
 - Guest threads run at the same time, host functions do not (``HostFunction.alone``). After a wait
   the world may be another one: a descriptor closed, what was there to read read by another thread.
 - A call that never waits is never suspended: the guest stops at its next safepoint instead.
+- ``Unwind`` concerns one thread: it unwinds, and goes on at once by completing the call. In between
+  it runs what its ``Interrupter`` has for it: exports of the guest that are to be called, one after
+  the other or one inside the other, before what they interrupt goes on (a signal's handlers). A call
+  that waited when its thread was interrupted is completed with ``call.interrupted`` set.
 - A host function says what it is ``about_to`` do before it does anything, so that a trigger can have
   a snapshot first: the call is then suspended, and done after it.
 - Guest errors are errno values in results. An exception that is none of those below is a fault of
@@ -32,6 +36,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 Progress: TypeAlias = dict[str, Any]
 """What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
@@ -83,8 +89,24 @@ class Exit(Exception):
         self.code = code
 
 
+class Unwind(Suspended):
+    """The call is to be completed once its thread is unwound. Only where ``call.may_stop()``."""
+
+
 class ThreadExit(Exception):
     """A guest thread other than the main one asked to end itself alone."""
+
+
+class StackCopy(msgspec.Struct, frozen=True):
+    """A guest thread's call stack, for the thread that it was copied of; the engine's own words.
+
+    ``depth``: how many interruptions it was inside of; ``stack_pointer``: the global of this name.
+    """
+
+    frames: bytes
+    refs: list[int]
+    depth: int
+    stack_pointer: int | None
 
 
 class Memory(Protocol):
@@ -136,6 +158,17 @@ class Call(Protocol):
     def progress(self) -> Progress | None:
         """None for a new call; what ``Suspended`` carried when a call is being completed."""
 
+    @property
+    def depth(self) -> int:
+        """How many interruptions the thread is inside of."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the thread was interrupted since this call, which is completed, was suspended."""
+
+    def interrupt(self, thread: int) -> bool:
+        """Have guest thread ``thread`` ask its ``Interrupter`` soon; False: it has ended."""
+
     def about_to(self, *occasions: str) -> None:
         """Say what the call is going to do, before anything is done.
 
@@ -185,6 +218,14 @@ class Call(Protocol):
     def alone(self) -> bool:
         """Whether all other guest threads have ended."""
 
+    def copy_stack(self) -> StackCopy:
+        """The thread's call stack, up to this call, which raised ``Unwind`` and is completed now."""
+
+    def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
+        """Have this call, which raised ``Unwind`` and is completed now, not return: what was copied
+        goes on behind the call that copied it, which returns ``results`` once more. Interruptions
+        that began since are over. Raises LookupError if those it was inside of are over."""
+
 
 class Audience(Protocol):
     """Whoever wants to know what the guest is about to do; called by the guest's thread."""
@@ -195,6 +236,31 @@ class Audience(Protocol):
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
+
+
+Interruption: TypeAlias = tuple[str, tuple[int, ...]]
+"""An export of the guest without results, and its i32 arguments."""
+
+
+class Interrupter(Protocol):
+    """Whoever has something for guest threads to run. Called with the guest's lock held, but for
+    ``next``, and therefore with none of its own held when it calls ``interrupt``."""
+
+    def next(
+        self, call: Call, inside: Sequence[Interruption], has: Callable[[str], bool]
+    ) -> Interruption | None:
+        """What this thread, which is unwound, is to run before it goes on; None: nothing more.
+
+        ``inside``: what it is inside of, outermost first; ``has(name)``: whether the guest exports
+        a function of this name. Raises ``Exit`` if the process is to end, ``Stop`` if there is to
+        be a snapshot before; then it is asked again.
+        """
+
+    def begin(self, interrupt: Callable[[int], bool]) -> None:
+        """The guest runs. ``interrupt``: as ``Call.interrupt``, for any thread of ours."""
+
+    def end(self) -> None:
+        """It does not run any more."""
 
 
 CLOCK = "clock"
@@ -234,3 +300,5 @@ class HostFunction(NamedTuple):
     (``Call.wait``, ``Call.park``) others may run."""
     spawns: str | None = None
     """The export in which the threads begin that this function starts."""
+    interrupter: Interrupter | None = None
+    """Who interrupts the threads of a guest that imports this."""

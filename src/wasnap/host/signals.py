@@ -1,17 +1,35 @@
-"""What a signal does to a process that has no handler for it.
+"""Signals among the guest's own threads, its handlers and its alarms; what happens where none is.
 
-The guest is such a process, and it lives in ours: what stops it stops us.
+A signal is kept for its thread until that is unwound and asks what to run (``protocol.Interrupter``):
+then the guest's *callback* is called with its number, an export that its libc names and that finds
+the handler. The thread that sends a signal to itself unwinds for it, so that the handler has run when
+the call returns; any other is interrupted, and a call that it waits in gives EINTR or is made again.
+
+- A signal comes once, however often it is sent before its handler begins, and not while its handler
+  runs; another may interrupt that.
+- If the callback is no export, all signals wait (a libc blocks them so). If none was ever named, a
+  signal has its usual effect on a process without handlers; SIGKILL and SIGSTOP always have.
+- Alarms go to the main thread. They are kept as moments of the guest's monotonic time.
+
+The guest lives in our process: what stops it stops us.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable, Sequence
 
-from .protocol import Exit
+import msgspec
+
+from .clock import Clock
+from .protocol import Call, Exit, Interruption, Unwind
 
 _STOPPING = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
+_UNHANDLED = frozenset(("SIGKILL", "SIGSTOP"))
+_TIMER_S_MAX = 24 * 3600
 
 
 def pause() -> None:
@@ -28,3 +46,182 @@ def usual_effect(number: int) -> None:
         pause()
     elif number not in _IGNORED:
         raise Exit(128 + number)
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """``number``: the guest's; ``name``: SIGINT ...; ``thread``: whom it is for."""
+
+    number: int
+    name: str
+    thread: int
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """``moment``: when it comes, ns of the guest's monotonic time; ``every``: and then again, ns;
+    0: once."""
+
+    number: int
+    name: str
+    moment: int
+    every: int
+
+
+class SignalsState(msgspec.Struct, frozen=True):
+    """``waiting``: in the order in which they came; ``announced``: those of them for which the
+    triggers were asked already."""
+
+    callback: str | None = None
+    waiting: list[Signal] = []
+    announced: list[Signal] = []
+    alarms: list[Alarm] = []
+
+
+class Signals:
+    """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's."""
+
+    def __init__(self, clock: Callable[[], Clock]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._callback: str | None = None
+        self._waiting: list[Signal] = []
+        self._announced: list[Signal] = []
+        self._alarms: dict[int, Alarm] = {}
+        self._interrupt: Callable[[int], bool] | None = None
+        self._timer: threading.Timer | None = None
+
+    # -- for the guest -----------------------------------------------------------------------
+
+    def set_callback(self, call: Call, name: str) -> None:
+        """Name the export that is called. Raises Unwind if there may be something to call it for;
+        not to be called again then."""
+        with self._lock:
+            self._callback = name
+            threads = {waiting.thread for waiting in self._waiting}
+        for thread in threads - {call.thread}:
+            call.interrupt(thread)
+        if call.thread in threads:
+            self._unwind(call)
+
+    def send(self, call: Call, what: Signal) -> None:
+        """Raises ProcessLookupError if that thread has ended; Unwind if it is the caller: not to be
+        called again then."""
+        if what.thread != call.thread and not call.lives(what.thread):
+            raise ProcessLookupError
+        with self._lock:
+            if what not in self._waiting:
+                self._waiting.append(what)
+        if what.thread == call.thread:
+            self._unwind(call)
+        else:
+            call.interrupt(what.thread)
+
+    def set_alarm(self, number: int, name: str, interval_ns: int, *, repeat: bool) -> None:
+        """Have a signal come after this time, once or again and again; 0: not any more."""
+        with self._lock:
+            self._alarms.pop(number, None)
+            if interval_ns:
+                moment = self._clock().monotonic() + interval_ns
+                self._alarms[number] = Alarm(number, name, moment, interval_ns if repeat else 0)
+            self._arm()
+
+    def _unwind(self, call: Call) -> None:
+        if call.may_stop():
+            raise Unwind
+        call.interrupt(call.thread)
+
+    # -- for the engine ----------------------------------------------------------------------
+
+    def next(
+        self, call: Call, inside: Sequence[Interruption], has: Callable[[str], bool]
+    ) -> Interruption | None:
+        """See ``protocol.Interrupter``."""
+        with self._lock:
+            mine = [waiting for waiting in self._waiting if waiting.thread == call.thread]
+            callback = self._callback
+        for what in mine:
+            wanted = None
+            if callback is not None and what.name not in _UNHANDLED:
+                wanted = (callback, (what.number,))
+                if not has(callback) or wanted in inside:
+                    continue
+            self._announce(call, what)
+            with self._lock:
+                self._waiting.remove(what)
+                self._announced.remove(what)
+            if wanted is not None:
+                return wanted
+            usual_effect(getattr(signal, what.name))
+        return None
+
+    def _announce(self, call: Call, what: Signal) -> None:
+        with self._lock:
+            if what in self._announced:
+                return
+            self._announced.append(what)
+        call.about_to(what.name.lower())
+
+    def begin(self, interrupt: Callable[[int], bool]) -> None:
+        """See ``protocol.Interrupter``."""
+        with self._lock:
+            self._interrupt = interrupt
+            threads = {waiting.thread for waiting in self._waiting}
+            self._arm()
+        for thread in threads:
+            interrupt(thread)
+
+    def end(self) -> None:
+        """See ``protocol.Interrupter``."""
+        with self._lock:
+            self._interrupt = None
+            self._arm()
+
+    # -- alarms ------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Have ``_fire`` called when the next alarm comes, if the guest runs. Under the lock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._alarms and self._interrupt is not None:
+            moment = min(alarm.moment for alarm in self._alarms.values())
+            seconds = max(0, moment - self._clock().monotonic()) / 1e9
+            self._timer = threading.Timer(min(seconds, _TIMER_S_MAX), self._fire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _fire(self) -> None:
+        with self._lock:
+            interrupt = self._interrupt
+            if interrupt is None or self._timer is not threading.current_thread():
+                return
+            now = self._clock().monotonic()
+            for alarm in [alarm for alarm in self._alarms.values() if alarm.moment <= now]:
+                what = Signal(alarm.number, alarm.name, 0)
+                if what not in self._waiting:
+                    self._waiting.append(what)
+                del self._alarms[alarm.number]
+                if alarm.every:
+                    missed = (now - alarm.moment) // alarm.every
+                    moment = alarm.moment + (missed + 1) * alarm.every
+                    self._alarms[alarm.number] = msgspec.structs.replace(alarm, moment=moment)
+            self._arm()
+        interrupt(0)
+
+    # -- snapshots ---------------------------------------------------------------------------
+
+    def capture(self) -> SignalsState:
+        """All guest threads are stopped."""
+        with self._lock:
+            return SignalsState(
+                self._callback,
+                list(self._waiting),
+                list(self._announced),
+                list(self._alarms.values()),
+            )
+
+    def restore(self, state: SignalsState) -> None:
+        """Before the guest runs."""
+        self._callback = state.callback
+        self._waiting = list(state.waiting)
+        self._announced = list(state.announced)
+        self._alarms = {alarm.number: alarm for alarm in state.alarms}

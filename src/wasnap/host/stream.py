@@ -110,6 +110,8 @@ class ByteStream(Descriptor):
         return os_error(errno.EBADF)
 
     def read(self, call: Call, views: Views) -> int:
+        if call.interrupted:
+            raise os_error(errno.EINTR)
         call.about_to(*self.reading)
         if not self.waits:
             return os.readv(self.fileno, views)

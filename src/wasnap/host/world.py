@@ -29,12 +29,14 @@ from .futex import Futexes, WaiterState
 from .history import History, HistoryState
 from .mapped import Root
 from .occasions import Occasions
+from .pipe import PipeEnd, PipeState
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .rewind import HINT, Rewind, listed
 from .root import HostRoot
-from .signals import pause
+from .signals import Signals, SignalsState, pause
 from .socket import Address, Connection, ConnectionState, Listener, ListenerState
+from .stacks import Stacks, StacksState
 from .stream import Device, DeviceState, Stream, StreamState
 from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
@@ -66,6 +68,7 @@ DescriptorState = (
     | TreeDirectoryState
     | ListenerState
     | ConnectionState
+    | PipeState
     | SameState
 )
 
@@ -76,6 +79,7 @@ _KINDS: dict[type, type] = {
     DeviceState: Device,
     ListenerState: Listener,
     ConnectionState: Connection,
+    PipeState: PipeEnd,
     TreeFileState: TreeFile,
     TreeDirectoryState: TreeDirectory,
 }
@@ -87,6 +91,8 @@ class HostState(msgspec.Struct, frozen=True):
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
     closed it since): what comes after them in the output of a killed process will come again.
     ``threads``, ``futexes``: numbers of guest threads, and those that wait in shared memory.
+    ``stacks``: copies of call stacks (WASIX).
+    ``signals``: those that have not reached their handlers, and alarms (WASIX).
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
@@ -107,6 +113,8 @@ class HostState(msgspec.Struct, frozen=True):
     threads: ThreadsState = ThreadsState()
     futexes: list[WaiterState] = []
     history: HistoryState | None = None
+    signals: SignalsState = SignalsState()
+    stacks: StacksState = StacksState()
     cloexec: list[int] = []
     cwd: bytes = b"/"
 
@@ -148,6 +156,8 @@ class Host:
         self.explicit = Explicit()
         self.threads = Threads()
         self.futexes = Futexes(lambda: self.clock)
+        self.signals = Signals(lambda: self.clock)
+        self.stacks = Stacks()
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -351,6 +361,8 @@ class Host:
             written={name: stream.written for name, stream in self._streams.items()},
             terminal=self._shown if self._terminal is None else self._terminal.capture(),
             descriptors=self.descriptors.capture(scene),
+            signals=self.signals.capture(),
+            stacks=self.stacks.capture(),
             cloexec=sorted(self.descriptors.cloexec),
             cwd=self.cwd,
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
@@ -415,12 +427,14 @@ class Host:
             rewind.close()
             for descriptor in scene.restored.values():
                 descriptor.close()
+            scene.close_rest()
             raise
         arena.settle()
         for root in self._trees().values():
             root.rewind()
         for saved in [*others, *files_open]:
             scene.restored[saved.number].rewind(saved)
+        scene.close_rest()
         for further in same:
             scene.restored[further.number] = scene.restored[further.of]
         self.descriptors.replace_all(scene.restored)
@@ -437,6 +451,8 @@ class Host:
         self.occasions.been = set(state.occasions)
         self.threads.restore(state.threads)
         self.futexes.restore(state.futexes)
+        self.signals.restore(state.signals)
+        self.stacks.restore(state.stacks)
         self.args = state.args
         self.env = state.env
         self.clock = clocks.restore(state.clock)

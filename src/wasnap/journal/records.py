@@ -14,6 +14,9 @@ import msgspec
 from wasnap.errors import JournalError
 from wasnap.journal.layout import Kind
 
+CONTENTS = "contents"
+"""In ``StartRecord.dropped``: there is nothing to resume."""
+
 
 class Record(msgspec.Struct, kw_only=True):
     """Base of all records with a schema; ``kind`` says which kind of record it is stored as."""
@@ -47,6 +50,7 @@ class StartRecord(Record, kw_only=True):
     counted: bool = False
     options: dict[str, Any] = {}
     ids_used: int = 0
+    dropped: list[str] = []
 
 
 class BeginRecord(Record, kw_only=True):
@@ -99,6 +103,17 @@ class Entry(msgspec.Struct, kw_only=True):
     args: list[int] = []
 
 
+class Interrupted(msgspec.Struct, kw_only=True):
+    """What a guest thread was at when a signal's handler began, and goes on with when it ends."""
+
+    frames: bytes
+    refs: list[int] = []
+    pending: PendingCall | None = None
+    entries: list[Entry] = []
+    entry: int = 0
+    stack_pointer: int | None = None
+
+
 class StackRecord(Record, kw_only=True):
     """The call stack of one guest thread: raw control memory, and the same frames for people
     (innermost first).
@@ -117,6 +132,7 @@ class StackRecord(Record, kw_only=True):
     entry: int = 0
     thread: int = 0
     begun: bool = True
+    interrupted: list[Interrupted] = []
 
 
 class TablesRecord(Record, kw_only=True):

@@ -192,7 +192,6 @@ def check_transform(version: int, where: str) -> None:
 def _stack_record(world: World, state: ThreadState) -> StackRecord:
     base = world.program.info.frames_base
     frames, names = world.describe(engine.frames_of(state, base))
-    pending = state.pending
     return StackRecord(
         transform=TRANSFORM_VERSION,
         data=state.stack,
@@ -201,19 +200,48 @@ def _stack_record(world: World, state: ThreadState) -> StackRecord:
         frames=frames,
         names=names,
         globals=world.describe_globals(state),
-        pending=None
-        if pending is None
-        else journal.PendingCall(
-            module=pending.module,
-            name=pending.name,
-            args=list(pending.args),
-            progress=pending.progress,
-        ),
-        entries=[journal.Entry(export=e.export, args=list(e.args)) for e in state.entries],
+        pending=_pending_saved(state.pending),
+        entries=_entries_saved(state.entries),
         entry=state.entry,
         thread=state.thread,
         begun=state.begun,
+        interrupted=[
+            journal.Interrupted(
+                frames=was.frames,
+                refs=was.refs,
+                pending=_pending_saved(was.pending),
+                entries=_entries_saved(was.entries),
+                entry=was.entry,
+                stack_pointer=was.stack_pointer,
+            )
+            for was in state.interrupted
+        ],
     )
+
+
+def _pending_saved(pending: engine.PendingCall | None) -> journal.PendingCall | None:
+    if pending is None:
+        return None
+    return journal.PendingCall(
+        module=pending.module,
+        name=pending.name,
+        args=list(pending.args),
+        progress=pending.progress,
+    )
+
+
+def _pending(saved: journal.PendingCall | None) -> engine.PendingCall | None:
+    if saved is None:
+        return None
+    return engine.PendingCall(saved.module, saved.name, tuple(saved.args), saved.progress or {})
+
+
+def _entries_saved(entries: tuple[engine.Entry, ...]) -> list[journal.Entry]:
+    return [journal.Entry(export=e.export, args=list(e.args)) for e in entries]
+
+
+def _entries(saved: list[journal.Entry]) -> tuple[engine.Entry, ...]:
+    return tuple(engine.Entry(e.export, tuple(e.args)) for e in saved)
 
 
 def _engine_state(
@@ -237,22 +265,31 @@ def _engine_state(
 def _thread_state(
     program: Program, stack: StackRecord, tables: dict[str, list[int]]
 ) -> ThreadState:
-    if stack.frames_base != program.info.frames_base or stack.entry >= len(stack.entries):
+    interrupted = stack.interrupted
+    running = [(stack.entry, stack.entries), *((was.entry, was.entries) for was in interrupted)]
+    whole = all(entry < len(entries) for entry, entries in running)
+    if stack.frames_base != program.info.frames_base or not whole:
         raise CannotResume("the snapshot's call stack is not one of this program's")
-    pending = stack.pending
     return ThreadState(
         stack=stack.data,
         fp=stack.fp,
         tables=tables,
-        pending=None
-        if pending is None
-        else engine.PendingCall(
-            pending.module, pending.name, tuple(pending.args), pending.progress or {}
-        ),
-        entries=tuple(engine.Entry(e.export, tuple(e.args)) for e in stack.entries),
+        pending=_pending(stack.pending),
+        entries=_entries(stack.entries),
         entry=stack.entry,
         thread=stack.thread,
         begun=stack.begun,
+        interrupted=tuple(
+            engine.Interrupted(
+                was.frames,
+                was.refs,
+                _pending(was.pending),
+                _entries(was.entries),
+                was.entry,
+                was.stack_pointer,
+            )
+            for was in interrupted
+        ),
     )
 
 

@@ -32,6 +32,7 @@ Map of the room::
     tree.py plan.py                       undoing in the mind
     undo.py         undoing
     history.py      all of it as one thing
+    check.py        is a log whole?
 """
 
 from .entries import Identity

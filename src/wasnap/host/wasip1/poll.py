@@ -9,8 +9,10 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 from __future__ import annotations
 
 import contextlib
+from errno import EINTR
 
 from .. import rights as r
+from ..beneath import os_error
 from ..descriptors import Descriptor, NotCapable
 from ..protocol import OUTSIDE, Call, Stop, Suspended
 from ..world import Host
@@ -38,8 +40,11 @@ class Poll:
         in_: nsubscriptions ``layout.subscriptions``. Writes a ``layout.event`` (32 bytes) for each
         that has happened, one behind the other at out, and their number, u32, at nevents. What is
         wrong with one subscription (BADF; INVAL, a clock) is the errno of its event.
+        INTR: a signal's handler ran while it waited (WASIX).
         INVAL: there are no subscriptions, or one is of an unknown type.
         """
+        if call.interrupted:
+            raise os_error(EINTR)
         memory = call.memory
         if nsubscriptions == 0:
             raise errno.invalid("no subscriptions")

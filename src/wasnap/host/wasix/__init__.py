@@ -4,7 +4,9 @@
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
     process.py  proc_*: what a process is called, and how it ends
+    signals.py  sending signals, naming the callback, alarms
     files.py    descriptors with several numbers, the working directory
+    stack.py    setjmp and longjmp
     tty.py      the terminal
 
 What it shares with preview1 is preview1's: the same classes under another module name. Functions
@@ -20,11 +22,12 @@ Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from wasnap.errors import GuestTrap
 
-from ..protocol import Call, HostFunction
+from ..protocol import Call, HostFunction, Result
 from ..threads import ENTRY
 from ..wasip1 import abi
 from ..wasip1.args import Args
@@ -36,26 +39,27 @@ from ..world import WASIX, Host
 from .files import Fd, Path
 from .futex import Futex
 from .process import Process
+from .signals import SIGNALS, Signals
+from .stack import Stack
 from .threads import Threads
 from .tty import Tty
 
 _MISSING: Final = """
-    call_dynamic clock_time_set closure_allocate closure_free closure_prepare
-    context_create context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create
-    epoll_ctl epoll_wait fd_event fd_pipe port_addr_add port_addr_clear port_addr_list
-    port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add
-    port_route_clear port_route_list port_route_remove port_unbridge proc_exec proc_exec2
-    proc_exec3 proc_fork proc_fork_env proc_join proc_raise proc_raise_interval proc_signal
-    proc_signals_get proc_signals_sizes_get proc_spawn proc_spawn2 reflect_signature resolve
-    sock_accept sock_accept_v2 sock_addr_local sock_addr_peer sock_bind sock_connect
-    sock_get_opt_flag sock_get_opt_size sock_get_opt_time sock_join_multicast_v4
-    sock_join_multicast_v6 sock_leave_multicast_v4 sock_leave_multicast_v6 sock_listen sock_open
-    sock_pair sock_recv_from sock_send_file sock_send_to sock_set_opt_flag sock_set_opt_size
-    sock_set_opt_time sock_status stack_checkpoint stack_restore thread_signal
+    call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
+    context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create epoll_ctl
+    epoll_wait fd_event port_addr_add port_addr_clear port_addr_list port_addr_remove
+    port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add port_route_clear
+    port_route_list port_route_remove port_unbridge proc_exec proc_exec2 proc_exec3 proc_fork
+    proc_fork_env proc_spawn proc_spawn2 reflect_signature resolve sock_accept sock_accept_v2
+    sock_addr_local sock_addr_peer sock_bind sock_connect sock_get_opt_flag sock_get_opt_size
+    sock_get_opt_time sock_join_multicast_v4 sock_join_multicast_v6 sock_leave_multicast_v4
+    sock_leave_multicast_v6 sock_listen sock_open sock_pair sock_recv_from sock_send_file
+    sock_send_to sock_set_opt_flag sock_set_opt_size sock_set_opt_time sock_status
 """
 MISSING: Final = frozenset(_MISSING.split())
 
-_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Sock, Futex, Threads, Tty)
+WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
+_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty)
 
 _I32 = b"\x7f"
 
@@ -74,16 +78,22 @@ def functions(host: Host) -> dict[str, HostFunction]:
                 found[function.name] = function
     snapshot = host.explicit.snapshot
     found["proc_snapshot"] = HostFunction(WASIX, "proc_snapshot", b"", _I32, snapshot)
-    callback = HostFunction(WASIX, "callback_signal", _I32 * 2, b"", _no_signals)
-    found["callback_signal"] = callback
+    for name in SIGNALS:
+        found[name] = found[name]._replace(interrupter=host.signals)
+    for name in WITHOUT_RESULT:
+        call = _without_result(found[name].call)
+        found[name] = found[name]._replace(results=b"", call=call)
     spawn = found["thread_spawn_v2"]._replace(spawns=ENTRY)
     found["thread_spawn_v2"] = spawn
     found["thread_spawn"] = spawn._replace(name="thread_spawn")
     return found
 
 
-def _no_signals(call: Call, name: int, name_len: int) -> None:
-    """``callback_signal``: every libc calls it. There are no signals yet, as who sends one is told."""
+def _without_result(function: Callable[..., Result]) -> Callable[..., None]:
+    def call(call: Call, *arguments: int) -> None:
+        function(call, *arguments)
+
+    return call
 
 
 def missing(name: str, params: bytes, results: bytes) -> HostFunction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import posixpath
 
+from .. import pipe
 from ..beneath import os_error
 from ..mapped import Directory
 from ..protocol import Call
@@ -50,6 +51,13 @@ class Fd(preview1_fd.Fd):
         if cloexec & 0xFF:
             self._descriptors.cloexec.add(new)
         call.memory.set_u32(result, new)
+
+    def fd_pipe(self, call: Call, reader: I32, writer: I32) -> None:
+        """A pipe: u32 descriptors at reader and writer. Like pipe."""
+        call.memory.u32(reader)
+        call.memory.u32(writer)
+        for end, at in zip(pipe.new(), (reader, writer), strict=True):
+            call.memory.set_u32(at, self._descriptors.add(end))
 
     def fd_fdflags_get(self, call: Call, fd: I32, flags: I32) -> None:
         """The flags of the number, not of what is open: u16 at flags, bit 0 CLOEXEC."""

@@ -15,6 +15,7 @@ _OPTION_SOME = 1
 
 TTY_SIZE = _TTY.size
 THREAD_START_SIZE = 64
+STACK_SNAPSHOT_SIZE = 24
 
 
 class TtyFields(NamedTuple):
@@ -46,6 +47,23 @@ def tty(fields: TtyFields) -> bytes:
 def read_tty(memory: Memory, ptr: int) -> TtyFields:
     """What ``tty`` makes."""
     return TtyFields(*_TTY.unpack(memory.read(ptr, TTY_SIZE)))
+
+
+def write_stack_snapshot(memory: Memory, ptr: int, address: int, number: int) -> None:
+    """``stack_snapshot``; the hash is ours to choose: where it was first written, and a number.
+
+    ::
+
+        0      8         16       24
+        | user | address | number |         user: the guest's own, left alone
+    """
+    memory.set_u64(ptr + 8, address)
+    memory.set_u64(ptr + 16, number)
+
+
+def read_stack_snapshot(memory: Memory, ptr: int) -> tuple[int, int]:
+    """Address and number."""
+    return memory.u64(ptr + 8), memory.u64(ptr + 16)
 
 
 def option_timestamp(memory: Memory, ptr: int) -> int | None:

@@ -34,3 +34,7 @@ class Process(process.Process):
         if pid != PID:
             raise os_error(errno.ESRCH)
         call.memory.set_u32(parent, 0)
+
+    def proc_join(self, call: Call, pid: I32, flags: I32, status: I32) -> None:
+        """Wait for a child. CHILD: there is none, nor a way to have one."""
+        raise os_error(errno.ECHILD)

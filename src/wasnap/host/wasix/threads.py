@@ -49,7 +49,9 @@ class Threads:
         raise Exit(0)
 
     def thread_sleep(self, call: Call, duration: I64) -> None:
-        """Wait for so many ns."""
+        """Wait for so many ns. INTR: a signal's handler ran meanwhile."""
+        if call.interrupted:
+            raise os_error(errno.EINTR)
         clock = self._host.clock
         now = clock.monotonic()
         until: int = call.progress["until"] if call.progress else now + duration

@@ -1,0 +1,87 @@
+"""Signals: proc_raise, proc_signal, thread_signal, proc_raise_interval, callback_signal.
+
+The numbers are preview1's. A signal 0 only asks whether there is somebody to get one. A signal to the
+process goes to the thread that sends it, an alarm to the main thread.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from .. import threads
+from ..beneath import os_error
+from ..protocol import Call
+from ..signals import Signal
+from ..wasip1 import spec
+from ..wasip1.abi import I32, I64
+from ..wasip1.errno import invalid
+from ..world import Host
+from .process import PID
+
+SIGNALS = (
+    "callback_signal",
+    "proc_raise",
+    "proc_raise_interval",
+    "proc_signal",
+    "thread_signal",
+)
+"""What a program imports that has to do with them."""
+
+
+class Signals:
+    """Signals."""
+
+    def __init__(self, host: Host) -> None:
+        self._signals = host.signals
+
+    def callback_signal(self, call: Call, name: I32, name_len: I32) -> None:
+        """Name the export that is called with each signal's number, an i32. Returns nothing.
+
+        If there is no such export, signals wait until there is.
+        """
+        text = call.memory.read(name, name_len).decode("utf-8", "replace")
+        if call.progress is None:
+            self._signals.set_callback(call, text)
+
+    def thread_signal(self, call: Call, tid: I32, sig: I32) -> None:
+        """Send a signal to a thread. Like pthread_kill. INVAL: no such signal. SRCH: no such thread."""
+        self._send(call, 0 if tid == threads.MAIN else tid, sig)
+
+    def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
+        """Send a signal to a process. Like kill. SRCH: there is no such process."""
+        if pid != PID:
+            raise os_error(errno.ESRCH)
+        self._send(call, call.thread, sig)
+
+    def proc_raise(self, call: Call, sig: I32) -> None:
+        """Send a signal to oneself. Like raise."""
+        self._send(call, call.thread, sig)
+
+    def proc_raise_interval(self, call: Call, sig: I32, interval: I64, repeat: I32) -> None:
+        """Have a signal come to the process after ``interval`` ns, once or, if repeat is not 0, again
+        and again. 0 ns: not any more. One for each signal."""
+        name = _name(sig)
+        if name is None:
+            raise invalid("signal")
+        self._signals.set_alarm(sig, name, interval, repeat=bool(repeat & 0xFF))
+
+    def proc_signals_sizes_get(self, call: Call, count: I32) -> None:
+        """How many signals the process was started with another disposition for: u32, 0."""
+        call.memory.set_u32(count, 0)
+
+    def proc_signals_get(self, call: Call, buf: I32) -> None:
+        """Those: none."""
+
+    def _send(self, call: Call, thread: int, sig: int) -> None:
+        name = _name(sig)
+        if thread != call.thread and not call.lives(thread):
+            raise os_error(errno.ESRCH)
+        if name is not None and call.progress is None:
+            self._signals.send(call, Signal(sig, name, thread))
+
+
+def _name(sig: int) -> str | None:
+    """SIGHUP ...; None for 0. INVAL: no such signal."""
+    if sig >= len(spec.SIGNAL_NAMES):
+        raise invalid("signal")
+    return f"SIG{spec.SIGNAL_NAMES[sig]}" if sig else None
