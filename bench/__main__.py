@@ -6,7 +6,8 @@ hostcall     a host call through our edge, beside wasmtime.Func
 wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
-snapshot     pauses of snapshots; resumes
+start        a resume: a whole process, and to the first instruction
+snapshot     pauses of snapshots
 journal      growth, memory and throughput of snapshots; a resume of what is scattered
 """
 
@@ -16,7 +17,17 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot", "journal")
+NAMES = (
+    "runtime",
+    "instrument",
+    "hostcall",
+    "wasi",
+    "latency",
+    "threads",
+    "start",
+    "snapshot",
+    "journal",
+)
 
 
 def main(names: list[str]) -> int:

@@ -1,5 +1,5 @@
-"""What a guest notices of a snapshot, and how long a resume takes, each beside what else one would
-have, in the same run. What is written is journal.py's.
+"""What a guest notices of a snapshot, beside what else one would have, in the same run. What is
+written is journal.py's, resumes are start.py's.
 
 A guest spins on a counter; its memory is written to from outside, which the kernel tracks like any
 other write. A pause is from the wish to stop until the counter goes on.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -117,12 +116,11 @@ class Running:
 def measure() -> Table:
     """One row for each question."""
     sys.setswitchinterval(SWITCH_SECONDS)  # as Process.run has it
-    table = Table("snapshot", "Snapshots and resumes", ("what", "ours", "beside", "limit"))
+    table = Table("snapshot", "Snapshots", ("what", "ours", "beside", "limit"))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIRECTORY")) as directory:
         path = Path(directory) / "journal"
         large(table, path)
         small(table, Path(directory) / "small")
-    whole(table)
     table.notes += [
         "Milliseconds are minima (medians in brackets). Pauses: from the wish to stop until the guest"
         " goes on; what is written is on the device when the commit is announced.",
@@ -138,24 +136,6 @@ def large(table: Table, path: Path) -> None:
     first, _ = running.snapshot()
     table.add("first snapshot of 1 GiB: pause", f"{1e3 * first:.1f} ms", "", "50 ms")
     running.close()
-    resumes: dict[int, list[float]] = {16: [], 1024: []}
-    paths = {1024: path, 16: path.with_name("j16")}
-    seed = Running(16 * MIB, paths[16])
-    seed.fill()
-    seed.snapshot()
-    seed.close()
-    for _ in range(2 * REPETITIONS):
-        for size, journal in paths.items():
-            again = Running(size * MIB, journal, resumed=True)
-            resumes[size].append(again.seconds_to_run)
-            again.close()
-    little, much = (Sample(tuple(resumes[size])) for size in (16, 1024))
-    table.add(
-        "resume to the first instruction: 1 GiB",
-        ms(resumes[1024]),
-        f"16 MiB {ms(resumes[16])}",
-        f"20 ms; 1.5: {much.minimum / little.minimum:.2f}",
-    )
     running = Running(GIB, path, resumed=True)
     pauses, copies, alls = [], [], []
     for _ in range(3 * REPETITIONS):
@@ -186,37 +166,6 @@ def small(table: Table, path: Path) -> None:
         pauses.append(running.snapshot()[0])
     table.add("64 KiB of 64 MiB changed: pause", ms(pauses), "", "2 ms")
     running.close()
-
-
-def whole(table: Table) -> None:
-    """`wasnap resume` of a small program, from the shell."""
-    with tempfile.TemporaryDirectory() as directory:
-        module, journal = Path(directory) / "m.wasm", Path(directory) / "j"
-        module.write_bytes(
-            wasmtime.wat2wasm("""(module
-              (import "wasnap" "snapshot" (func $snapshot (result i32)))
-              (memory (export "memory") 1)
-              (func (export "_start") (drop (call $snapshot))))""")
-        )
-        us = [sys.executable, "-m", "wasnap"]
-        subprocess.run([*us, "run", "--journal", str(journal), str(module)], check=True)
-        resume, empty = [], []
-        for _ in range(3 * REPETITIONS):
-            resume.append(run([*us, "resume", str(journal)]))
-            empty.append(run([sys.executable, "-c", "import wasmtime"]))
-    ratio = Sample(tuple(resume)).minimum / Sample(tuple(empty)).minimum
-    table.add(
-        "`wasnap resume` of a small program",
-        ms(resume),
-        f"import wasmtime {ms(empty)}",
-        f"2: {ratio:.2f}",
-    )
-
-
-def run(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 _space = ctypes.create_string_buffer(1)

@@ -71,16 +71,18 @@ class Launch(msgspec.Struct):
     def load(self) -> Program:
         """The code to be run. Raises InvalidModule or UnsupportedModule.
 
-        It is compiled on a thread of its own: a signal is heard meanwhile, a long wait explained.
+        If it is not in the cache, it is compiled on a thread of its own: a signal is heard
+        meanwhile, a long wait explained.
         """
-        start = self.start
+        counted, sha256 = self.start.counted, self.start.module_sha256
+        found = Program.cached(self.module, counted=counted, sha256=sha256)
+        if found is not None:
+            return found
         loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
 
         def load() -> None:
             try:
-                loaded.put(
-                    Program.load(self.module, counted=start.counted, sha256=start.module_sha256)
-                )
+                loaded.put(Program.load(self.module, counted=counted, sha256=sha256))
             except BaseException as error:  # for whoever waits
                 loaded.put(error)
 

@@ -6,17 +6,20 @@ import json
 import os
 import pty
 import resource
+import shutil
 import subprocess
 import sys
 import termios
 from pathlib import Path
 
+import msgspec
 import pytest
-from journal.helpers import history, page, three_snapshots
+from journal.helpers import history, make, page, three_snapshots
 
 from cli.conftest import SOURCE, Command
 from wasnap.cli import progress
-from wasnap.journal import Journal
+from wasnap.host.history import History, directory_of
+from wasnap.journal import HostRecord, Journal
 
 
 @pytest.fixture
@@ -96,6 +99,53 @@ def test_compact(wasnap: Command, journal: Path) -> None:
     assert wasnap("journal", "compact", "j").returncode == 0
     assert journal.stat().st_size < size
     assert {path.name for path in wasnap.directory.iterdir()} == {"j", "copy"}
+
+
+def test_filter(wasnap: Command, journal: Path) -> None:
+    """A journal that can be looked at; nothing goes on with it."""
+    data = journal.read_bytes()
+    made = wasnap("journal", "filter", "j", "--drop", "contents", "--drop", "labels", "-o", "new")
+    assert (made.returncode, made.stderr) == (0, b"")
+    assert made.stdout.startswith(b"new: 3 of 3 snapshots, without contents, labels; ")
+    assert b"it can only be looked at" in wasnap("journal", "inspect", "new").stdout
+    assert wasnap("journal", "verify", "new").returncode == 0
+    for command in (["resume", "new"], ["journal", "label", "new", "1", "x"]):
+        refused = wasnap(*command)
+        assert refused.returncode == 76 and b"what the guest held was left out" in refused.stderr
+        assert refused.stderr.count(b"\n") == 2
+    for options, code in [([], 2), (["--drop", "all"], 2), (["--drop", "labels", "-o", "j"], 64)]:
+        output = [] if "-o" in options else ["-o", "other"]
+        assert wasnap("journal", "filter", "j", *options, *output).returncode == code
+    assert journal.read_bytes() == data
+    assert {path.name for path in wasnap.directory.iterdir()} == {"j", "new"}
+
+
+def test_verify_looks_at_the_history_of_files(wasnap: Command, tmp_path: Path) -> None:
+    """Where a snapshot asks for it: damage is exit code 76, a copy without it is none."""
+    path = wasnap.directory / "j"
+    history = History.create(directory_of(path), [], sync=False)
+    with make(path) as journal:
+        for parent in (None, 1):
+            state = msgspec.to_builtins(history.point(), builtin_types=(bytes,))
+            with journal.begin(parent, "timer") as writer:
+                writer.record(HostRecord(state={"history": state}))
+                writer.commit()
+    history.close()
+    whole = wasnap("journal", "verify", "j")
+    assert whole.returncode == 0 and b"j.files: " in whole.stdout
+    assert b"of changes to files checked" in whole.stdout
+    shutil.copyfile(path, wasnap.directory / "copy")
+    copy = wasnap("journal", "verify", "copy")
+    assert copy.returncode == 0 and b"copy.files is not there" in copy.stdout
+    log = wasnap.directory / "j.files" / "log"
+    data = log.read_bytes()[:-1]
+    log.write_bytes(data)
+    damaged = wasnap("journal", "verify", "j")
+    assert (damaged.returncode, damaged.stderr) == (76, b"")
+    assert b"damaged: j.files: it ends before it should: files cannot be" in damaged.stdout
+    shown = json.loads(wasnap("journal", "verify", "--json", "j").stdout)
+    assert not shown["intact"] and len(shown["files"]["problems"]) == 1
+    assert log.read_bytes() == data
 
 
 def limit_files(size: int) -> None:

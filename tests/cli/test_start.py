@@ -12,6 +12,7 @@ from cli.conftest import SECONDS_MAX, Command
 
 NOT_NEEDED = {
     "concurrent.futures": "compiling several at a time, or unpacking",
+    "dataclasses": "msgspec's Structs are made in a tenth of the time",
     "hashlib": "the journal has the module's sum, and the cache is believed by its own",
     "json": "messages as JSON",
     "pyte": "a terminal",
@@ -20,6 +21,11 @@ NOT_NEEDED = {
     "tempfile": "filling the cache",
     "tqdm": "showing progress",
     "wasnap.control.client": "asking others",
+    "wasnap.host.directory": "a directory of the host",
+    "wasnap.host.file": "a file in one",
+    "wasnap.host.history.history": "one that may be written to",
+    "wasnap.host.rewind": "one that was there at the snapshot",
+    "wasnap.host.tree.tree": "a directory in memory",
     "wasnap.instrument.transform": "instrumenting",
     "wasnap.wasm.decode": "instrumenting",
     "wasnap.wasm.module": "instrumenting",

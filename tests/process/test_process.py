@@ -372,6 +372,7 @@ def test_an_interrupt_while_compiling(run: Run, monkeypatch: pytest.MonkeyPatch)
         over.wait(60)
         raise AssertionError("nobody waits for this")
 
+    monkeypatch.setattr(Program, "cached", lambda *_, **__: None)
     monkeypatch.setattr(Program, "load", load)
     with pytest.raises(KeyboardInterrupt):
         run.process(wat.endless(), journal=run.journal).run()

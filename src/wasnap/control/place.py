@@ -18,7 +18,7 @@ import stat
 import struct
 from collections.abc import Iterator
 
-_NAME = re.compile(r"([1-9][0-9]*)\.sock")
+_NAME = r"([1-9][0-9]*)\.sock"
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -103,7 +103,7 @@ def is_same_user(connection: socket.socket) -> bool:
 
 def processes(directory: int) -> list[int]:
     """Those that have a socket there, perhaps without being alive."""
-    names = (_NAME.fullmatch(name) for name in os.listdir(directory))
+    names = (re.fullmatch(_NAME, name) for name in os.listdir(directory))
     return sorted(int(name[1]) for name in names if name)
 
 

@@ -42,8 +42,8 @@ HOT = "wasnap"
 """The module name under which continuations import what is not the guest's."""
 _RESUME = "wasnap.resume."
 
-_OFFSET = re.compile(r" *\(at offset 0x([0-9a-f]+)\)")
-_FEATURE = re.compile(
+_OFFSET = r" *\(at offset 0x([0-9a-f]+)\)"
+_FEATURE = (
     r"not enabled|not supported|unsupported|without the .* feature|disabled"
     r"|require the .* proposal|global.get of locally defined global"
 )
@@ -73,16 +73,16 @@ def _complaint(message: str) -> WasnapError:
     """The validator's message as our error: unsupported where it names a feature."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     text = lines[-1] if len(lines) > 1 else lines[0]
-    at = _OFFSET.search(text)
+    at = re.search(_OFFSET, text)
     offset = int(at.group(1), 16) if at else None
-    text = _OFFSET.sub("", text)
+    text = re.sub(_OFFSET, "", text)
     if "legacy" in text:
         return UnsupportedModule(
             "the module uses the old exceptions (try, catch), which the engine does not run",
             "translate it: wasm-opt --translate-to-exnref, or compile with "
             "-mllvm -wasm-use-legacy-eh=false",
         )
-    if _FEATURE.search(text):
+    if re.search(_FEATURE, text):
         return UnsupportedModule(f"the module uses a feature the engine does not run: {text}")
     return InvalidModule(f"the module is not valid: {text}", offset=offset)
 
@@ -152,6 +152,34 @@ class Program:
         self._lock = threading.Lock()
 
     @classmethod
+    def cached(
+        cls,
+        module: bytes,
+        *,
+        counted: bool = False,
+        cache: Cache | None = None,
+        sha256: bytes | None = None,
+    ) -> Program | None:
+        """The program of a module, if it is in the cache: milliseconds.
+
+        ``sha256``: what somebody says that the module's is. If that is wrong, CannotResume when the
+        first continuation is made.
+        """
+        cache = Cache.default() if cache is None else cache
+        key = cache_key(sha256 or _sha256(module), counted)
+        found = _from_cache(cache, key, ProgramInfo)
+        if found is None:
+            return None
+        info, compiled = found
+
+        def sites() -> Sites:
+            if sha256 is not None:
+                _must_be(module, sha256)
+            return wasnap.instrument.Continuations(_decode(module), info)
+
+        return cls(compiled, info, sites, cache, key)
+
+    @classmethod
     def load(
         cls,
         module: bytes,
@@ -162,33 +190,27 @@ class Program:
     ) -> Program:
         """The program of a module: from the cache, or instrumented, compiled and stored.
 
-        ``sha256``: what somebody says that the module's is. Raises InvalidModule or
-        UnsupportedModule; CannotResume, perhaps only when a continuation is made, for a wrong
-        ``sha256``.
+        ``sha256``: as for ``cached``. Raises InvalidModule or UnsupportedModule; CannotResume for a
+        wrong ``sha256``.
         """
         cache = Cache.default() if cache is None else cache
-        key = cache_key(sha256 or _sha256(module), counted)
-        cached = _from_cache(cache, key, ProgramInfo)
-        if sha256 is not None and cached is None:
-            _must_be(module, sha256)
-        if cached is not None:
-            info, compiled = cached
-
-            def sites() -> Sites:
-                if sha256 is not None:
-                    _must_be(module, sha256)
-                return wasnap.instrument.Continuations(_decode(module), info)
-
+        found = cls.cached(module, counted=counted, cache=cache, sha256=sha256)
+        if found is not None:
+            return found
+        if sha256 is None:
+            sha256 = _sha256(module)
         else:
-            validate(module)
-            decoded = _decode(module)
-            instrumented = wasnap.instrument.instrument(decoded, counted=counted)
-            info = instrumented.info
-            compiled = compile_module(instrumented.wasm)
-            _store(cache, key, compiled, info)
+            _must_be(module, sha256)
+        validate(module)
+        decoded = _decode(module)
+        instrumented = wasnap.instrument.instrument(decoded, counted=counted)
+        info = instrumented.info
+        compiled = compile_module(instrumented.wasm)
+        key = cache_key(sha256, counted)
+        _store(cache, key, compiled, info)
 
-            def sites() -> Sites:
-                return wasnap.instrument.Continuations(decoded, info)
+        def sites() -> Sites:
+            return wasnap.instrument.Continuations(decoded, info)
 
         return cls(compiled, info, sites, cache, key)
 

@@ -6,6 +6,7 @@ Map of the room::
     config.py       what the user grants: HostConfig, Mapping
     world.py        Host: functions for the engine, capture and restore for a snapshot
     descriptors.py  the table of descriptors, and what all of them share
+    kinds.py        their kinds by name, imported when there is one
     mapped.py       a mapped directory, whatever is behind it
     root.py  directory.py  file.py      host directories that are mapped as they are
     beneath.py                          paths that cannot leave one

@@ -12,42 +12,59 @@ import resource
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
-from . import futex
+from . import futex, kinds
 from .clock import Clock, ClockState, SystemClock
 from .config import Files, HostConfig, Mapping
-from .descriptors import Descriptor, Descriptors, Missing, SameState, Scene
-from .directory import DirectoryState, HostDirectory
+from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .explicit import Explicit
-from .file import FileState, HostFile
 from .futex import Futexes, WaiterState
-from .history import History, HistoryState
-from .mapped import Root
 from .occasions import Occasions
-from .pipe import PipeEnd, PipeState
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
-from .rewind import HINT, Rewind, listed
-from .root import HostRoot
 from .signals import Signals, SignalsState, pause
-from .socket import Address, Connection, ConnectionState, Listener, ListenerState
+from .socket import Address, Listener
 from .stacks import Stacks, StacksState
-from .stream import Device, DeviceState, Stream, StreamState
+from .stream import Stream
 from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
 from .tree.arena import Arena
-from .tree.descriptors import TreeDirectory, TreeDirectoryState, TreeFile, TreeFileState
-from .tree.root import TreeRoot
-from .tree.tree import TreeState
 from .unknown import unknown
 
 if TYPE_CHECKING:
     from ..instrument.abi import ImportInfo
+    from .descriptors import SameState
+    from .directory import DirectoryState
+    from .file import FileState
+    from .history import History, HistoryState
+    from .mapped import Root
+    from .pipe import PipeState
+    from .root import HostRoot
+    from .socket import ConnectionState, ListenerState
+    from .stream import DeviceState, StreamState
+    from .tree.descriptors import TreeDirectoryState, TreeFileState
+    from .tree.root import TreeRoot
+    from .tree.tree import TreeState
+
+    DescriptorState = (
+        FileState
+        | DirectoryState
+        | StreamState
+        | DeviceState
+        | TreeFileState
+        | TreeDirectoryState
+        | ListenerState
+        | ConnectionState
+        | PipeState
+        | SameState
+    )
+else:  # as they come; ``HostState.from_plain`` has them read by what is imported then
+    DescriptorState = HistoryState = TreeState = Any
 
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
@@ -58,31 +75,6 @@ DIFFERENT = frozenset(("fd_renumber",))
 
 _STANDARD = ("stdin", "stdout", "stderr")
 _OUTPUTS = _STANDARD[1:]
-
-DescriptorState = (
-    FileState
-    | DirectoryState
-    | StreamState
-    | DeviceState
-    | TreeFileState
-    | TreeDirectoryState
-    | ListenerState
-    | ConnectionState
-    | PipeState
-    | SameState
-)
-
-_KINDS: dict[type, type] = {
-    FileState: HostFile,
-    DirectoryState: HostDirectory,
-    StreamState: Stream,
-    DeviceState: Device,
-    ListenerState: Listener,
-    ConnectionState: Connection,
-    PipeState: PipeEnd,
-    TreeFileState: TreeFile,
-    TreeDirectoryState: TreeDirectory,
-}
 
 
 class HostState(msgspec.Struct, frozen=True):
@@ -127,7 +119,22 @@ class HostState(msgspec.Struct, frozen=True):
     def from_plain(cls, plain: dict[str, Any]) -> HostState:
         """The inverse of ``to_plain``. Raises CannotResume."""
         try:
-            return msgspec.convert(plain, cls)
+            state = msgspec.convert(plain, cls)
+            trees, history = state.trees, state.history
+            if trees:
+                from .tree.tree import TreeState
+
+                trees = msgspec.convert(trees, dict[str, TreeState])
+            if history is not None:
+                from .history import HistoryState
+
+                history = msgspec.convert(history, HistoryState)
+            return msgspec.structs.replace(
+                state,
+                descriptors=[kinds.state_of(each) for each in state.descriptors],
+                trees=trees,
+                history=history,
+            )
         except msgspec.ValidationError as error:
             raise CannotResume(
                 f"the host's state is not as it should be: {error}",
@@ -199,7 +206,11 @@ class Host:
 
     def _open(self, mapping: Mapping) -> Root:
         if mapping.kind == "dir":
+            from .root import HostRoot
+
             return HostRoot(mapping)
+        from .tree.root import TreeRoot
+
         return TreeRoot(mapping, self.arena, lambda: self.clock.realtime())
 
     @property
@@ -208,7 +219,15 @@ class Host:
         return bool(self._trees())
 
     def _trees(self) -> dict[str, TreeRoot]:
-        return {guest: root for guest, root in self._roots.items() if isinstance(root, TreeRoot)}
+        return {
+            guest: cast("TreeRoot", root)
+            for guest, root in self._roots.items()
+            if root.mapping.kind != "dir"
+        }
+
+    def _host_roots(self) -> list[HostRoot]:
+        roots = self._roots.values()
+        return [cast("HostRoot", root) for root in roots if root.mapping.kind == "dir"]
 
     def open_first(self) -> None:
         """The descriptors of a fresh start: 0 to 2 are the standard streams, then come the sockets
@@ -243,7 +262,7 @@ class Host:
 
     def _noted(self) -> list[HostRoot]:
         """Host directories, if changes to any of them are to be noted."""
-        roots = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        roots = self._host_roots()
         return roots if any(not root.readonly for root in roots) else []
 
     def note_changes(self, path: Path, *, sync: bool = True) -> None:
@@ -252,6 +271,8 @@ class Host:
         JournalError."""
         roots = self._noted()
         if roots:
+            from .history import History
+
             self._note_in(History.create(path, roots, sync=sync))
 
     def _note_in(self, history: History | None) -> None:
@@ -385,28 +406,33 @@ class Host:
         scene = Scene(self._roots, self._standard, given)
         arena = arena or Arena()
         noted = self._noted()
-        hosts = [root for root in self._roots.values() if isinstance(root, HostRoot)]
+        hosts = self._host_roots()
         path = history if noted else None
-        rewind = Rewind(hosts, path, state.history, files, sync=sync)
-        files_open = [d for d in state.descriptors if isinstance(d, FileState | DirectoryState)]
-        same = [d for d in state.descriptors if isinstance(d, SameState)]
-        others = [
-            d
-            for d in state.descriptors
-            if not isinstance(d, FileState | DirectoryState | SameState)
-        ]
+        tagged = [(kinds.tag_of(d), d) for d in state.descriptors]
+        files_open: list[Any] = [d for tag, d in tagged if tag in kinds.IN_HOST_DIRECTORIES]
+        same: list[Any] = [d for tag, d in tagged if tag == kinds.SAME]
+        apart = (*kinds.IN_HOST_DIRECTORIES, kinds.SAME)
+        others = [d for tag, d in tagged if tag not in apart]
+        rewind = None
+        if hosts or files_open:
+            from .rewind import Rewind
+
+            rewind = Rewind(hosts, path, state.history, files, sync=sync)
         try:
             missing = self._restore_trees(state.trees, arena)
             missing += _restore(others, scene)
-            missing += rewind.check(files_open, scene)
+            if rewind is not None:
+                missing += rewind.check(files_open, scene)
             if missing:
-                raise CannotResume(listed(list(dict.fromkeys(missing))), HINT)
-            self._note_in(rewind.carry_out())
+                raise _refusal(list(dict.fromkeys(missing)))
+            if rewind is not None:
+                self._note_in(rewind.carry_out())
             missing = _restore(files_open, scene)
             if missing:
-                raise CannotResume(listed(missing), HINT)
+                raise _refusal(missing)
         except BaseException:
-            rewind.close()
+            if rewind is not None:
+                rewind.close()
             for descriptor in scene.restored.values():
                 descriptor.close()
             scene.close_rest()
@@ -502,12 +528,18 @@ class Host:
             self._history = None
 
 
+def _refusal(missing: list[str]) -> CannotResume:
+    from .rewind import HINT, listed
+
+    return CannotResume(listed(missing), HINT)
+
+
 def _restore(states: Sequence[DescriptorState], scene: Scene) -> list[str]:
     """Open them again; what is missing."""
     missing: dict[str, None] = {}
     for saved in states:
         try:
-            scene.restored[saved.number] = _KINDS[type(saved)].restore(saved, scene)  # type: ignore[attr-defined]
+            scene.restored[saved.number] = kinds.kind_of(saved).restore(saved, scene)
         except Missing as gone:
             missing[str(gone)] = None
     return list(missing)

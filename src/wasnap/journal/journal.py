@@ -22,7 +22,7 @@ from wasnap.journal.layout import MINOR, Kind, RecordHeader, pack_file_header
 from wasnap.journal.pagecheck import check_pages
 from wasnap.journal.places import Known
 from wasnap.journal.proof import Entry, SnapshotInfo
-from wasnap.journal.records import BeginRecord, StartRecord, decode, encode
+from wasnap.journal.records import CONTENTS, BeginRecord, StartRecord, decode, encode
 from wasnap.journal.scan import Gap, checked_or_none, identify, read_checked, walk
 from wasnap.journal.snapshot import Snapshot
 from wasnap.journal.storage import Storage, Window, write_all
@@ -148,6 +148,11 @@ class Journal:
             raise JournalError(
                 f"{path} cannot be continued: its {missing} record is damaged",
                 "see what is left: wasnap journal inspect",
+            )
+        if CONTENTS in decode(read_checked(storage, index.start), StartRecord).dropped:
+            raise JournalError(
+                f"{path} can only be looked at: what the guest held was left out of it",
+                "resume the journal it was made from (wasnap journal filter)",
             )
         sync = durability == "system"
         log = Log(storage, identity.journal, index.kept, index.sequence, sync=sync)

@@ -15,8 +15,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from wasnap.journal.checksum import crc32
 from wasnap.journal.layout import (
@@ -66,14 +67,13 @@ class _Piece(NamedTuple):
     data: memoryview
 
 
-@dataclass
-class _Record:
+class _Record(msgspec.Struct):
     """A MEMORY record in the file: its number, checked part, and extents that were replaced."""
 
     number: int
     checked: bytearray
     pages_total: int
-    stale: set[int] = field(default_factory=set)
+    stale: set[int] = msgspec.field(default_factory=set)
 
     def __len__(self) -> int:
         return (len(self.checked) - MEMORY_HEAD.size) // EXTENT.size

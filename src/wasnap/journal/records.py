@@ -14,6 +14,9 @@ import msgspec
 from wasnap.errors import JournalError
 from wasnap.journal.layout import Kind
 
+CONTENTS = "contents"
+"""In ``StartRecord.dropped``: there is nothing to resume."""
+
 
 class Record(msgspec.Struct, kw_only=True):
     """Base of all records with a schema; ``kind`` says which kind of record it is stored as."""
@@ -47,6 +50,7 @@ class StartRecord(Record, kw_only=True):
     counted: bool = False
     options: dict[str, Any] = {}
     ids_used: int = 0
+    dropped: list[str] = []
 
 
 class BeginRecord(Record, kw_only=True):

@@ -46,6 +46,7 @@ from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Files, Host, HostState, directory_of
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
+    HOST_MEMORY,
     PAGE_SIZE,
     HostRecord,
     Journal,
@@ -54,7 +55,6 @@ from wasnap.journal import (
     StackRecord,
     TablesRecord,
 )
-from wasnap.layers import load_arena
 from wasnap.snapshot.sources import ArenaSource, MemorySource, PageSource
 
 
@@ -167,7 +167,11 @@ def restore(
     images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
     state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
     host = HostState.from_plain(snapshot.record(HostRecord).state)
-    arena = load_arena(snapshot)
+    arena = None
+    if HOST_MEMORY in snapshot.memories:
+        from wasnap.layers import load_arena  # most programs have no directory in memory
+
+        arena = load_arena(snapshot)
     history = directory_of(saved.path)
     world.host.restore(host, arena, history=history, files=files, sync=sync)
     world.guest.restore(state, images)

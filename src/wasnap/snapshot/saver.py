@@ -36,8 +36,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from wasnap.errors import JournalError
 from wasnap.journal import PAGE_SIZE, Journal, SnapshotWriter
@@ -84,8 +85,7 @@ class Abandoned(Exception):
     """Nobody wants the snapshot any more."""
 
 
-@dataclass
-class _Copying:
+class _Copying(msgspec.Struct):
     """A snapshot that is copied aside; ``void``: that came to nothing.
 
     ``fits``: in the staging area, so that nobody waits for it to be written.

@@ -16,6 +16,7 @@ _COMMANDS = {
     "import": "Make a journal from such a text.",
     "label": "Give a snapshot a name.",
     "compact": "Make a journal smaller.",
+    "filter": "Make a journal that can be shown to others.",
     "export-files": "Write out what a --tmp or --overlay holds.",
 }
 
@@ -33,5 +34,6 @@ def journal() -> None:
       wasnap journal import job.jsonl copy.journal
       wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
       wasnap journal compact job.journal --last 3           keep the last three snapshots
+      wasnap journal filter job.journal --drop contents -o report.journal
       wasnap journal export-files job.journal -o out        the files of a --tmp or an --overlay
     """

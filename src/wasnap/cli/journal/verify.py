@@ -19,7 +19,8 @@ from wasnap.journal.tools.verify import verify as check
 @click.argument("path", metavar="JOURNAL", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(path: Path, as_json: bool) -> None:
-    """Check everything in JOURNAL that has a checksum. Never changes it.
+    """Check everything in JOURNAL that has a checksum, and in JOURNAL.files, which has what it takes
+    to undo changes to files. Never changes them.
 
     \b
       wasnap journal verify job.journal && cp job.journal /backup
@@ -29,6 +30,10 @@ def verify(path: Path, as_json: bool) -> None:
     """
     with progress("reading") as tell, Journal.open(path, progress=tell) as opened:
         data = check(opened, tell)
+        from wasnap.layers import check_files
+
+        data["files"] = check_files(opened)
+    data["intact"] = data["intact"] and not (data["files"] and data["files"]["problems"])
     click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines(data)))
     if not data["intact"]:
         sys.exit(JournalError.exit_code)

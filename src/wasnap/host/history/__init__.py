@@ -32,12 +32,19 @@ Map of the room::
     tree.py plan.py                       undoing in the mind
     undo.py         undoing
     history.py      all of it as one thing
+    check.py        is a log whole?
 """
 
-from .entries import Identity
-from .history import History, NoHistory, directory_of
-from .plan import Plan
-from .recorder import HistoryState, Touched
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .places import directory_of
+
+if TYPE_CHECKING:
+    from .entries import Identity
+    from .history import History, NoHistory
+    from .plan import Plan
+    from .recorder import HistoryState, Touched
 
 __all__ = [
     "History",
@@ -48,3 +55,19 @@ __all__ = [
     "Touched",
     "directory_of",
 ]
+
+_FILES = {
+    "History": "history",
+    "HistoryState": "recorder",
+    "Identity": "entries",
+    "NoHistory": "history",
+    "Plan": "plan",
+    "Touched": "recorder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """All but a path is imported when it is used: most programs have no directory to write to."""
+    if name not in _FILES:
+        raise AttributeError(name)
+    return getattr(import_module(f"{__package__}.{_FILES[name]}"), name)

@@ -30,11 +30,6 @@ class NoHistory(Exception):
     """There is no history that can be used; the message says why."""
 
 
-def directory_of(journal: Path) -> Path:
-    """Where the history of a journal's files lies."""
-    return journal.with_name(f"{journal.name}.files")
-
-
 class History:
     """An open history; it belongs to the one process that writes to the journal.
 

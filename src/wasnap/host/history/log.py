@@ -60,9 +60,10 @@ class Log:
         return cls(fd, id, START)
 
     @classmethod
-    def open(cls, path: Path) -> Log:
+    def open(cls, path: Path, *, writable: bool = True) -> Log:
         """An existing one, whose ``end`` is that of the file. Raises OSError, DamagedLog."""
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        how = os.O_RDWR if writable else os.O_RDONLY
+        fd = os.open(path, how | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             head = os.pread(fd, START, 0)
             if len(head) < START:

@@ -1,8 +1,15 @@
-"""Where something open lies beneath a mapped directory, by what the kernel says of it."""
+"""Where something open lies beneath a mapped directory, by what the kernel says of it; and where a
+history lies."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+
+def directory_of(journal: Path) -> Path:
+    """Where the history of a journal's files lies."""
+    return journal.with_name(f"{journal.name}.files")
 
 
 def path_of(base: int, fileno: int) -> bytes | None:

@@ -7,6 +7,7 @@
     verify                       everything that has a checksum, checked
     portable, portable_import    a journal as text, and the journal that a text is of
     compact                      fewer snapshots, fewer bytes
+    filter                       without what others should not see
     rewrite, moved               another journal made of one; where its pages went
     words                        how plain data is written
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wasnap.journal.records import CONTENTS
 from wasnap.journal.tools.view import bytes_of
 from wasnap.journal.tools.words import printable, quoted, size_text, time_text
 
@@ -26,6 +27,9 @@ def lines(view: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {kind:8} {names}{'  read-only' if directory['readonly'] else ''}"
         for address in start["listen"]:
             yield f"  listen   {quoted(address)}"
+        if start["dropped"]:
+            only = ": it can only be looked at" if CONTENTS in start["dropped"] else ""
+            yield f"  without  {', '.join(map(printable, start['dropped']))}{only}"
         yield f"  made by  {printable(view['made_by'])}, {time_text(view['created_ns'])}"
     snapshots = view["snapshots"]
     yield f"  {len(snapshots)} snapshots" if len(snapshots) != 1 else "  1 snapshot"

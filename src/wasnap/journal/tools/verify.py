@@ -15,7 +15,8 @@ from wasnap.journal.tools.words import printable, size_text
 
 def verify(journal: Journal, progress: Progress | None = None) -> dict[str, Any]:
     """What ``view.describe`` says after all page data was read; with ``checked``, how many bytes of
-    it, and ``intact``: whether nothing is damaged. A torn tail is no damage.
+    it, and ``intact``: whether nothing is damaged. A torn tail is no damage. Whoever knows of the
+    history of files adds ``files``.
     """
     checked = journal.verify(progress)
     data = view.describe(journal)
@@ -37,3 +38,11 @@ def lines(data: Mapping[str, Any]) -> Iterator[str]:
         f" {count} {'snapshot' if count == 1 else 'snapshots'} can be used"
     )
     yield from damage_lines(data)
+    if files := data.get("files"):
+        name = printable(files["path"])
+        if "note" in files:
+            yield f"  {name} {files['note']}"
+        elif not files["problems"]:
+            yield f"  {name}: {size_text(files['size'])} of changes to files checked"
+        for problem in files["problems"]:
+            yield f"  damaged: {name}: {printable(problem)}"
