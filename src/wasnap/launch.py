@@ -124,12 +124,18 @@ def begin(
     counted: bool = False,
     name: str = "",
     durability: Durability = "system",
+    rebind: MappingOf[str, str] | None = None,
+    locked: int | None = None,
 ) -> Launch:
-    """Decide. Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume."""
+    """Decide. ``rebind``: recorded addresses, each with the one to listen on instead. ``locked``: a
+    descriptor of the journal, and its lock, that somebody else has handed over.
+
+    Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume.
+    """
     if module is None:
         if journal is None:
             raise UsageError("there is neither a module nor a journal")
-        return _from_journal(journal, at, config, durability)
+        return _from_journal(journal, at, config, durability, rebind or {}, locked)
     import hashlib  # 3 ms, for its library of ciphers; what is in a journal has its sum there
 
     data, name = _read(module, name)
@@ -187,12 +193,26 @@ def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     )
 
 
+def compile_ahead(path: Path) -> None:
+    """Have the code of the process in this journal in the cache; another one may be writing to it.
+    Raises MissingFile, JournalError, InvalidModule, UnsupportedModule."""
+    with Journal.open(path) as journal:
+        start = journal.start
+        Launch(journal.module(), start.module_name, HostConfig(), start).load()
+
+
 def _from_journal(
-    path: Path, at: int | str | None, config: HostConfig, durability: Durability
+    path: Path,
+    at: int | str | None,
+    config: HostConfig,
+    durability: Durability,
+    rebind: MappingOf[str, str],
+    locked: int | None,
 ) -> Launch:
-    opened = Journal.open_for_writing(path, durability=durability)
+    mine = None if locked is None else os.dup(locked)
+    opened = Journal.open_for_writing(path, durability=durability, locked=mine)
     try:
-        config = _with_recorded(opened, config)
+        config = _with_recorded(opened, config, rebind)
         return _resumed(opened, at, opened.module(), config)
     except BaseException:
         opened.close()
@@ -214,12 +234,13 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 
-def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
+def _with_recorded(journal: Journal, config: HostConfig, rebind: MappingOf[str, str]) -> HostConfig:
     """The configuration with the recorded directories and addresses that were not given again."""
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
     granted = [d for d in recorded if d.mapping != "tmp"]  # what is in memory is nobody's
-    addresses = journal.start.listen[len(config.listen) :]
+    addresses = [] if config.sockets is not None else journal.start.listen[len(config.listen) :]
+    addresses = _rebound(addresses, rebind)
     if (granted or addresses) and not _is_ours(journal):
         wanted = [f"--{d.mapping} HOST::{d.guest}" for d in granted]
         wanted += [f"--listen {each}" for each in journal.start.listen] if addresses else []
@@ -234,6 +255,14 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
     return msgspec.structs.replace(
         config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses)
     )
+
+
+def _rebound(addresses: list[str], rebind: MappingOf[str, str]) -> list[str]:
+    """With some of them moved. Raises UsageError for one that is not there."""
+    for old in rebind.keys() - set(addresses):
+        there = f"there are: {', '.join(addresses)}" if addresses else "there are none"
+        raise UsageError(f"the journal's process did not listen on {old}", there)
+    return [rebind.get(address, address) for address in addresses]
 
 
 def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:

@@ -60,8 +60,10 @@ class Command:
         ready: bool = True,
         file_size_max: int | None = None,
         terminal: int | None = None,
+        driver: str = "",
     ) -> Started:
-        """Start it, and wait until the guest has printed ``ready``.
+        """Start it, and wait until the guest has printed ``ready``. ``driver``: Python code that
+        does so, with a mischief of its own, in the place of ``python -m wasnap``.
 
         ``file_size_max``: bytes, a disk that is full. ``terminal``: the one that controls it.
         """
@@ -72,8 +74,9 @@ class Command:
             if terminal is not None:
                 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
+        begin = ["-c", driver] if driver else ["-m", "wasnap"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "wasnap", *args],
+            [sys.executable, *begin, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -372,4 +372,88 @@ def test_ipv6(make_guest: MakeGuest) -> None:
         if os.strerror(errno.EADDRNOTAVAIL) in str(error) or "not supported" in str(error):
             pytest.skip("this machine has no IPv6")
         raise
-    assert guest.host.listening[0].startswith("[::1]:")
+    (address,) = guest.host.listening
+    assert address.startswith("[::1]:")
+    state = guest.host.capture()
+    guest.host.close()
+    again = make_guest(listen=(address,))
+    again.host.restore(state)
+    with socket.create_connection(("::1", int(address.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(b"six")
+        assert again("sock_accept", LISTENER, 0, OUT) == "SUCCESS"
+        assert recv(again, again.memory.u32(OUT), 9) == b"six"
+
+
+# -- half of a connection, many of them, and more than are accepted -----------------------------
+
+
+def test_what_the_client_has_closed_on_its_side(net: Net) -> None:
+    """All that it sent is there, then the end; it still gets answers. Before and after a snapshot
+    in place."""
+    number, client = net.pair()
+    client.sendall(b"abcdef")
+    client.shutdown(socket.SHUT_WR)
+    assert recv(net.guest, number, 3) == b"abc"
+    net.guest.host.capture()
+    assert recv(net.guest, number, 9) == b"def"
+    assert recv(net.guest, number, 9) == b""
+    net.guest.host.capture()
+    assert recv(net.guest, number, 9) == b""
+    assert send(net.guest, number, b"answer") == 6
+    assert net.guest("sock_shutdown", number, 2) == "SUCCESS"
+    assert client.makefile("rb").read() == b"answer"
+
+
+def test_what_the_guest_has_closed_on_its_side(net: Net) -> None:
+    """It still receives; and a snapshot in place does not open it again."""
+    number, client = net.pair()
+    assert net.guest("sock_shutdown", number, 2) == "SUCCESS"
+    net.guest.host.capture()
+    assert client.recv(9) == b""
+    client.sendall(b"more")
+    assert recv(net.guest, number, 9) == b"more"
+    assert net.guest("sock_send", number, *net.guest.iovs(1), 0, OUT) == "PIPE"
+
+
+def test_a_thousand_connections(net: Net) -> None:
+    """Each has its own bytes, on either side of a snapshot; in a resumed process all are lost."""
+    pairs = [net.pair() for _ in range(1000)]
+    for number, client in pairs:
+        client.sendall(b"<%d>" % number)
+    net.guest.host.capture()
+    for number, client in pairs:
+        assert recv(net.guest, number, 9) == b"<%d>" % number
+        assert send(net.guest, number, b"%d!" % number) == len(b"%d!" % number)
+        assert client.recv(9) == b"%d!" % number
+    guest = net.resume()
+    for number, _ in pairs:
+        assert guest("sock_recv", number, *guest.iovs(9), 0, OUT, OUT + 4) == "CONNRESET"
+        assert guest("fd_close", number) == "SUCCESS"
+    assert net.pair()[0] == LISTENER + 1, "the numbers are free again"
+
+
+def test_a_full_backlog(net: Net) -> None:
+    """As many as it holds have come in, and sent; a snapshot in place leaves them there. The rest
+    wait outside, as the kernel has it."""
+    host, _, port = net.address.rpartition(":")
+    for _ in range(200):
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex((host, int(port)))
+        net.clients.append(client)
+    inside = []
+    for client in net.clients:
+        try:
+            client.send(b"x")
+            inside.append(client)
+        except OSError:
+            assert len(inside) >= 128
+    net.guest.host.capture()
+    assert len(inside) < 200
+    for _ in inside:
+        number = net.accept()
+        assert recv(net.guest, number, 9) == b"x"
+        assert send(net.guest, number, b"y") == 1
+    for client in inside:
+        client.setblocking(True)
+        assert client.recv(9) == b"y"

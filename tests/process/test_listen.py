@@ -127,6 +127,23 @@ def test_another_address(run: Run) -> None:
         assert journal.start.listen == [address]
 
 
+def test_a_moved_address(run: Run) -> None:
+    """``listen_rebind`` names the recorded one and its successor; another is refused by name."""
+    server = start(run)
+    (address,) = server.process.listening
+    server.process.snapshot()
+    server.stop()
+    host, _, port = address.rpartition(":")
+    with pytest.raises(UsageError, match=f"did not listen on 127.0.0.3:1 .*{address}"):
+        run.process(None, journal=run.journal, listen_rebind={"127.0.0.3:1": "h:1"}).run()
+    with socket.create_server((host, int(port))):
+        again = Server(run, listen_rebind={address: f"127.0.0.2:{port}"})
+        assert again.process.listening == (f"127.0.0.2:{port}",)
+        with again.connect() as client:
+            assert ask(client) == b"A"
+        again.stop()
+
+
 def test_the_same_command_again(run: Run) -> None:
     """A module with ``listen`` and a journal: port 0 is then the port that it was."""
     server = start(run)

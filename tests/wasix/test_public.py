@@ -6,6 +6,7 @@ names they have in that repository, and skipped where they are not there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 from wasnap.harness import Job, chain, differential, undisturbed
 from wasnap.host import Mapping
+
+SEEDS = int(os.environ.get("WASNAP_SEEDS", "1"))
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -75,6 +78,6 @@ def test_dash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [longjmp, dash])
 def test_disturbed(make: Callable[[Path], Job], tmp_path: Path) -> None:
-    for seed in range(2):
-        differential(make, tmp_path / f"d{seed}", seed=seed, snapshots=3)
-    chain(make, tmp_path / "chain", links=12)
+    for seed in range(SEEDS):
+        differential(make, tmp_path / f"d{seed}", seed=seed, snapshots=2)
+    chain(make, tmp_path / "chain", links=6)

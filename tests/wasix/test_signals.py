@@ -243,7 +243,7 @@ def test_a_thread_that_is_interrupted_while_the_world_stops() -> None:
           (call $ok (call $signal (i32.const {MAIN}) (i32.const {USR1})))
           (loop $seen
             (br_if $seen (i32.le_u (i32.atomic.load (i32.const 0)) (local.get $i))))
-          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 200))))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60))))
         (i32.atomic.store (i32.const 8) (i32.const 1)))
       (func (export "_start")
         (call $listen)
@@ -264,5 +264,5 @@ def test_a_thread_that_is_interrupted_while_the_world_stops() -> None:
             if stops % 10 == 0:
                 world.again()
             world.guest.proceed()
-        assert event == Exited(200)
+        assert event == Exited(60)
     assert stops > 2

@@ -230,3 +230,14 @@ def read_env(values: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--env {value} is not NAME=VALUE", f"write --env {value}=VALUE")
         found[name] = text
     return found
+
+
+def read_rebinds(values: Iterable[str]) -> dict[str, str]:
+    """``OLD=NEW`` each. Raises UsageError."""
+    found = {}
+    for value in values:
+        old, separator, new = value.partition("=")
+        if not old or not separator or not new:
+            raise UsageError(f"--listen-rebind {value} is not OLD=NEW", "both are HOST:PORT")
+        found[old] = new
+    return found

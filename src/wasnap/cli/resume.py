@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 @options.directories
 @options.files
 @options.addresses
+@click.option(
+    "--listen-rebind",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="Listen on NEW where it listened on OLD, both HOST:PORT.",
+)
+@click.option(
+    "--take-over",
+    type=int,
+    metavar="PID",
+    help="Go on here with the running process PID, which ends there; no connection breaks.",
+)
 @options.messages
 @click.argument("journal")
 def resume(
@@ -34,6 +46,8 @@ def resume(
     dirs: dict[str, Mapping],
     files: Files | None,
     listen: tuple[str, ...],
+    listen_rebind: tuple[str, ...],
+    take_over: int | None,
     journal: str,
 ) -> None:
     """Go on with the process in JOURNAL, which holds all that is needed: module, arguments, memory.
@@ -43,6 +57,8 @@ def resume(
       wasnap resume job.journal --at 3              see: wasnap journal inspect job.journal
       wasnap resume job.journal --at 3 --label other        a branch; later: --at other
       wasnap resume --dir elsewhere::/data job.journal
+      wasnap resume --listen-rebind 127.0.0.1:80=127.0.0.1:8080 server.journal
+      wasnap resume --take-over 4711 server.journal         move a running server to this process
 
     New snapshots go to the same journal. Its directories and addresses are used again if the journal
     is your own file and nobody else may write to it; --dir and --overlay replace them one by one, and
@@ -64,5 +80,7 @@ def resume(
         after_snapshot=after_snapshot,
         grace=grace,
         control=True,
+        listen_rebind=options.read_rebinds(listen_rebind),
+        take_over=take_over,
     )
     sys.exit(process.run())

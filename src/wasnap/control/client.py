@@ -24,7 +24,7 @@ class NoSuchProcess(WasnapError):
     exit_code = 66
 
 
-class _Other(WasnapError):
+class Other(WasnapError):
     """What the process said, with its exit code."""
 
     def __init__(self, refused: Refused) -> None:
@@ -58,20 +58,26 @@ def ask(pid: int, message: Message) -> Answer:
     """What the process answers; it may take its time. Raises NoSuchProcess, ProcessEnded, or what
     the process itself has to complain about.
     """
+    with connected(pid) as connection:
+        answer = converse(connection, message)
+    if answer is None:
+        raise ProcessEnded(f"process {pid} ended before it answered")
+    if isinstance(answer, Refused):
+        raise Other(answer)
+    return answer
+
+
+def connected(pid: int) -> socket.socket:
+    """A connection to the process. Raises NoSuchProcess, or WasnapError if it is stopped."""
     for directory in _directories():
         try:
             connection = place.connect(directory, pid)
         except OSError:
             continue
-        with connection:
-            if _is_stopped(pid):
-                raise WasnapError(f"process {pid} is stopped", f"kill -CONT {pid} lets it go on")
-            answer = converse(connection, message)
-        if answer is None:
-            raise ProcessEnded(f"process {pid} ended before it answered")
-        if isinstance(answer, Refused):
-            raise _Other(answer)
-        return answer
+        if _is_stopped(pid):
+            connection.close()
+            raise WasnapError(f"process {pid} is stopped", f"kill -CONT {pid} lets it go on")
+        return connection
     raise NoSuchProcess(f"no wasnap process {pid} is running", "wasnap ps shows those that are")
 
 

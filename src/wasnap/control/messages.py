@@ -6,6 +6,7 @@
     {"verb":"snapshot","version":1,"label":"before the upgrade"}
     {"verb":"stop","version":1,"label":""}        a snapshot, then the process ends with code 0
     {"verb":"signal","version":1,"number":15}
+    {"verb":"take-over","version":1,"device":2049,"inode":131}     a conversation: handover.py
 
     {"answer":"status", ...}   {"answer":"taken","id":7}   {"answer":"sent"}
     {"answer":"refused","message":"...","hint":"...","exit_code":64}
@@ -16,7 +17,7 @@ without raising it: unknown ones are skipped.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -51,7 +52,14 @@ class Signal(_Message, frozen=True, kw_only=True):
     number: int
 
 
-Message: TypeAlias = StatusOf | Snapshot | Stop | Signal
+class TakeOver(_Message, frozen=True, kw_only=True, tag="take-over"):
+    """Hand the process over to me; I go on in this journal."""
+
+    device: int
+    inode: int
+
+
+Message: TypeAlias = StatusOf | Snapshot | Stop | Signal | TakeOver
 
 
 class Status(msgspec.Struct, tag_field="answer", tag="status", frozen=True, kw_only=True):
@@ -88,7 +96,44 @@ class Refused(msgspec.Struct, tag_field="answer", tag="refused", frozen=True):
     exit_code: int = 70
 
 
-Answer: TypeAlias = Status | Taken | Sent | Refused
+class Part(msgspec.Struct, tag_field="answer", tag="part", frozen=True):
+    """Some of the guest's sockets, by their numbers; the descriptors come along, in this order."""
+
+    numbers: list[int]
+
+
+class Offer(msgspec.Struct, tag_field="answer", tag="offer", frozen=True):
+    """These were all; the guest stands still at this snapshot. The journal's descriptor comes along."""
+
+    snapshot: int
+
+
+class Yours(msgspec.Struct, tag_field="answer", tag="yours", frozen=True):
+    """The process is yours; I end."""
+
+
+class Withdrawn(msgspec.Struct, tag_field="answer", tag="withdrawn", frozen=True):
+    """The process stays mine; its guest goes on."""
+
+    message: str
+
+
+Answer: TypeAlias = Status | Taken | Sent | Refused | Part | Offer | Yours | Withdrawn
+
+
+class Got(msgspec.Struct, tag_field="reply", tag="got", frozen=True):
+    """Of a part."""
+
+
+class Ready(msgspec.Struct, tag_field="reply", tag="ready", frozen=True):
+    """Of the offer: everything is restored; say that it is mine and I go on."""
+
+
+class Mine(msgspec.Struct, tag_field="reply", tag="mine", frozen=True):
+    """From here on the process is this one."""
+
+
+Reply: TypeAlias = Got | Ready | Mine
 
 
 class _Versioned(msgspec.Struct):
@@ -103,9 +148,14 @@ def decode(line: bytes) -> Message:
     return msgspec.json.decode(line, type=Message)  # type: ignore[no-any-return]
 
 
-def encode(item: Message | Answer) -> bytes:
+def encode(item: Message | Answer | Reply) -> bytes:
     """With its newline."""
     return msgspec.json.encode(item) + b"\n"
+
+
+def decode_as(line: bytes, kind: Any) -> Any:
+    """One of ``kind``, a type or a union of them. Raises ValueError."""
+    return msgspec.json.decode(line, type=kind)
 
 
 def decode_answer(line: bytes) -> Answer:

@@ -8,6 +8,7 @@ waits for it keeps nobody else waiting. When the process ends, its requests have
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -18,7 +19,17 @@ from collections.abc import Callable, Sequence
 
 from wasnap import triggers
 from wasnap.control import messages, place
-from wasnap.control.messages import Answer, Message, Refused, Sent, Snapshot, Status, StatusOf, Stop
+from wasnap.control.messages import (
+    Answer,
+    Message,
+    Refused,
+    Sent,
+    Snapshot,
+    Status,
+    StatusOf,
+    Stop,
+    TakeOver,
+)
 from wasnap.errors import UsageError, WasnapError
 from wasnap.journal import check_label
 from wasnap.triggers import Request, Submit, Then, Trigger
@@ -97,6 +108,9 @@ class Server:
                 message: Message | None = None
                 try:
                     message = messages.decode(line)
+                    if isinstance(message, TakeOver):
+                        self._hand_over(connection, message)
+                        return
                     answer = self._answer(message)
                 except ValueError as error:
                     answer = Refused(str(error))
@@ -110,7 +124,21 @@ class Server:
             finally:
                 self._threads.discard(threading.current_thread())
 
-    def _answer(self, message: Message) -> Answer:
+    def _hand_over(self, connection: socket.socket, message: TakeOver) -> None:
+        """Returns when all has been said. Raises WasnapError: it cannot be done."""
+        from wasnap.control.handover import offer  # rare
+
+        journal = self._status().journal
+        if self._submit is None or journal is None:
+            raise _no_journal()
+        status = os.stat(journal)
+        if (status.st_dev, status.st_ino) != (message.device, message.inode):
+            raise UsageError(f"the process writes to another journal, {journal}", "give that one")
+        request = Request("explicit", offer=functools.partial(offer, connection))
+        self._submit(request)
+        request.result()
+
+    def _answer(self, message: StatusOf | Snapshot | Stop | messages.Signal) -> Answer:
         """Raises WasnapError: it cannot be done."""
         match message:
             case StatusOf():
@@ -127,10 +155,7 @@ class Server:
     def _take(self, label: str, then: Then = GO_ON) -> Answer:
         """A snapshot, committed."""
         if self._submit is None:
-            raise UsageError(
-                "the process has no journal: its snapshots have nowhere to go",
-                "start it with --journal FILE; wasnap signal PID SIGTERM ends it as it is",
-            )
+            raise _no_journal()
         if label:
             check_label(label)
         request = Request("explicit", label=label, then=then)
@@ -146,3 +171,10 @@ class Server:
                 trigger.ask()
                 return
         os.kill(os.getpid(), number)
+
+
+def _no_journal() -> UsageError:
+    return UsageError(
+        "the process has no journal: its snapshots have nowhere to go",
+        "start it with --journal FILE; wasnap signal PID SIGTERM ends it as it is",
+    )

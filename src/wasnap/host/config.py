@@ -69,6 +69,8 @@ class HostConfig(msgspec.Struct, frozen=True):
     ``stdin``, ``stdout``, ``stderr``: descriptors of this process; they are used as they are and
     never closed; None: the guest starts without it.
     ``listen``: addresses, ``HOST:PORT`` each, that the guest finds sockets listening on.
+    ``sockets``: of a process that is taken over, guest descriptor -> descriptor of this process,
+    which is not closed; then nothing is listened on anew, and ``listen`` is empty.
     """
 
     args: tuple[str, ...] = ()
@@ -78,4 +80,5 @@ class HostConfig(msgspec.Struct, frozen=True):
     stdout: int | None = 1
     stderr: int | None = 2
     listen: tuple[str, ...] = ()
+    sockets: dict[int, int] | None = None
     unknown_imports: UnknownImports = "refuse"

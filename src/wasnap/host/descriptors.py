@@ -20,7 +20,7 @@ import heapq
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -103,6 +103,8 @@ class Scene(msgspec.Struct):
     """stdin, stdout, stderr -> the descriptor of this process."""
     listening: Sequence[int] = ()
     """Descriptors of this process that listen: what the guest is given."""
+    sockets: Mapping[int, int] = {}
+    """Guest descriptor -> a socket of this process, of one that is taken over."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = {}

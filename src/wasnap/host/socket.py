@@ -10,7 +10,9 @@ again, on the address its new host was given (``Host`` makes these sockets befor
 touched, and an address that is taken ends it there). A connection has another end that knows
 nothing of snapshots, so it is *lost*: reading and writing give ECONNRESET, and poll says ready, as
 if the peer had reset it. It still has a kernel's descriptor, one end of a pair whose other end is
-closed, so that waiting for it needs no special case.
+closed, so that waiting for it needs no special case. Only a process that is *taken over* while the
+old one stands still keeps its sockets: they are handed to the new one (``control/handover.py``),
+with all that the kernel has in them.
 
 Our sockets do not block, and belong to us alone: the guest's blocking calls wait through ``Call``.
 """
@@ -165,7 +167,9 @@ class Listener(Descriptor):
 
     @classmethod
     def restore(cls, state: ListenerState, scene: Scene) -> Listener:
-        """The one the host was given in its place. Raises Missing."""
+        """The one the host was given in its place, or the very one. Raises Missing."""
+        if state.number in scene.sockets:
+            return cls(os.dup(scene.sockets[state.number]), state.index, state.fdflags)
         if state.index >= len(scene.listening):
             raise Missing(f"nothing listens as number {state.index + 1} (--listen HOST:PORT)")
         return cls(os.dup(scene.listening[state.index]), state.index, state.fdflags)
@@ -207,7 +211,9 @@ class Connection(ByteStream):
 
     @classmethod
     def restore(cls, state: ConnectionState, scene: Scene) -> Connection:
-        """A lost one."""
+        """A lost one, or the very one."""
+        if state.number in scene.sockets:
+            return cls(os.dup(scene.sockets[state.number]), state.rights, state.fdflags)
         ours, theirs = socket.socketpair()
         theirs.close()
         return cls(ours.detach(), state.rights, state.fdflags, lost=True)

@@ -28,7 +28,7 @@ from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
-from .socket import Address, Listener
+from .socket import Address, Connection, Listener
 from .stacks import Stacks, StacksState
 from .stream import Stream
 from .terminal import Terminal, TerminalState
@@ -175,6 +175,7 @@ class Host:
         self._terminal = Terminal.of([self._standard[s] for s in _OUTPUTS if s in self._standard])
         self._shown: TerminalState | None = None
         self._roots: dict[str, Root] = {}
+        self._sockets = config.sockets
         self._addresses = [Address.parse(text) for text in config.listen]
         self.listening: tuple[str, ...] = ()
         """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
@@ -240,10 +241,23 @@ class Host:
                 stream.show(self._terminal)
                 self._streams[name] = stream
         listeners = self._listen()
-        self.listening = tuple(str(listener.address) for listener in listeners)
+        self.listening = self._addresses_of(listeners)
         preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
         first.update(enumerate(preopens, start=len(_STANDARD)))
         self.descriptors.replace_all(first)
+
+    @staticmethod
+    def _addresses_of(descriptors: Iterable[Descriptor]) -> tuple[str, ...]:
+        listeners = [d for d in descriptors if isinstance(d, Listener)]
+        return tuple(str(d.address) for d in sorted(listeners, key=lambda d: d.index))
+
+    def live_sockets(self) -> dict[int, int]:
+        """Guest descriptor -> this process's, of all that another process could go on with."""
+        return {
+            number: d.fileno
+            for number, d in self.descriptors.items()
+            if isinstance(d, Listener) or (isinstance(d, Connection) and not d.lost)
+        }
 
     def _listen(self) -> list[Listener]:
         """All or none. Raises CannotListen."""
@@ -394,16 +408,18 @@ class Host:
         history: Path | None = None,
         files: Files | None = None,
         sync: bool = True,
+        claim: Callable[[], None] | None = None,
     ) -> None:
         """Become what was captured, with the directories and streams this Host was given.
 
         ``arena``: loaded from the same snapshot. ``history``: of files, in which the guest's own
         changes since are undone, and further ones noted; None: neither. ``files``: what is done
-        about changes, see ``Files``. Everything is checked first, and nothing touched before.
+        about changes, see ``Files``. Everything is checked first, and nothing touched before;
+        in between ``claim`` is called, and may still end it.
         Raises CannotResume with all that is missing or different.
         """
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
-        scene = Scene(self._roots, self._standard, given)
+        scene = Scene(self._roots, self._standard, given, self._sockets or {})
         arena = arena or Arena()
         noted = self._noted()
         hosts = self._host_roots()
@@ -425,6 +441,8 @@ class Host:
                 missing += rewind.check(files_open, scene)
             if missing:
                 raise _refusal(list(dict.fromkeys(missing)))
+            if claim is not None:
+                claim()
             if rewind is not None:
                 self._note_in(rewind.carry_out())
             missing = _restore(files_open, scene)
@@ -446,6 +464,9 @@ class Host:
         for further in same:
             scene.restored[further.number] = scene.restored[further.of]
         self.descriptors.replace_all(scene.restored)
+        if self._sockets is not None:
+            self._sockets = None
+            self.listening = self._addresses_of(scene.restored.values())
         self.descriptors.cloexec = set(state.cloexec)
         self.cwd = state.cwd
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))

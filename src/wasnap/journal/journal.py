@@ -119,11 +119,14 @@ class Journal:
         durability: Durability = "system",
         storage: Callable[[int], Storage] = Storage,
         clock: Callable[[], int] = time.time_ns,
+        locked: int | None = None,
     ) -> Journal:
         """Opens, locks, and cuts the torn tail. MissingFile, JournalError, JournalLocked,
         JournalWriteFailed.
+
+        ``locked``: a descriptor to be used and owned, of an open file that has the lock already.
         """
-        opened = storage(place.open_file(Path(path), writable=True))
+        opened = storage(place.open_file(Path(path), writable=True) if locked is None else locked)
         try:
             place.lock(opened.fd, Path(path))
             return cls._writable(opened, Path(path), durability, clock)

@@ -73,7 +73,8 @@ def holder(fd: int) -> int | None:
     for line in lines:
         fields = line.split()
         if fields[1:2] == ["FLOCK"] and device in fields and int(fields[4]) > 0:
-            return int(fields[4])
+            pid = int(fields[4])  # who took it; whoever it was handed to is not told
+            return pid if os.path.exists(f"/proc/{pid}") else None
     return None
 
 

@@ -23,6 +23,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from wasnap import triggers
 from wasnap.control.messages import Status
@@ -39,12 +42,15 @@ from wasnap.host import (
     UnknownImports,
     directory_of,
 )
-from wasnap.journal import Durability, check_label
-from wasnap.launch import Directories, Launch, Source, begin, mappings
+from wasnap.journal import Durability, Journal, check_label
+from wasnap.launch import Directories, Launch, Source, begin, compile_ahead, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
-from wasnap.triggers import Around, Desk, EndNow, Request
+from wasnap.triggers import Around, Desk, EndNow, Estate, Request
 from wasnap.version import VERSION
+
+if TYPE_CHECKING:
+    from wasnap.control.handover import Takeover
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +92,9 @@ class Process:
     ``durability``: what a committed snapshot survives: loss of power (``system``), or any death of
     the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
+    ``listen_rebind``: recorded address -> the one to listen on instead, when resuming.
+    ``take_over``: the number of a running process, with this journal, that goes on here with all
+    its sockets, and ends there (see ``wasnap.control.handover``).
     """
 
     def __init__(
@@ -117,7 +126,17 @@ class Process:
         durability: Durability = "system",
         on_snapshot: Callable[[int], None] | None = None,
         control: bool = False,
+        listen_rebind: Mapping[str, str] | None = None,
+        take_over: int | None = None,
     ) -> None:
+        if take_over is not None:
+            if journal is None or module is not None:
+                raise UsageError("a process is taken over with its journal alone")
+            if at is not None or listen or listen_rebind:
+                raise UsageError(
+                    "what is taken over goes on where it is, with the sockets it has",
+                    "leave out --at, --listen and --listen-rebind",
+                )
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
         if journal is None and (wants_snapshots or stop_after_snapshot or after_snapshot or label):
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
@@ -146,6 +165,10 @@ class Process:
         )
         self._journal_path = None if journal is None else Path(journal)
         self._at = at
+        self._listen_rebind = dict(listen_rebind or {})
+        self._take_over = take_over
+        self._taken: Takeover | None = None
+        self._journal: Journal | None = None
         self._fresh = fresh
         self._name = name
         self._durability = durability
@@ -226,15 +249,27 @@ class Process:
 
     def _make(self, cleanup: contextlib.ExitStack) -> tuple[World, Launch]:
         """Everything that can fail before anything has happened."""
+        config, at, locked = self._config, self._at, None
+        if self._take_over is not None:
+            from wasnap.control.handover import Takeover  # rare
+
+            assert self._journal_path is not None
+            compile_ahead(self._journal_path)  # while the other one runs
+            taken = self._taken = Takeover(self._take_over, self._journal_path)
+            cleanup.callback(taken.close)
+            config = msgspec.structs.replace(config, sockets=taken.sockets)
+            at, locked = taken.snapshot, taken.journal
         launch = begin(
             self._module,
-            self._config,
+            config,
             journal=self._journal_path,
-            at=self._at,
+            at=at,
             fresh=self._fresh,
             counted=self._counted,
             name=self._name,
             durability=self._durability,
+            rebind=self._listen_rebind,
+            locked=locked,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -254,10 +289,7 @@ class Process:
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        self.listening = world.host.listening
-        for address in self.listening:
-            log.info("listening on %s", address)
-        journal = launch.open_journal(self.listening)
+        journal = self._journal = launch.open_journal(world.host.listening)
         resumed = launch.snapshot
         sync = self._durability == "system"
         if journal is not None:
@@ -275,11 +307,18 @@ class Process:
             )
         if resumed is not None:
             assert journal is not None
-            restore(world, journal, resumed, self._files, sync=sync)
+            taken = self._taken
+            claim = None if taken is None else taken.claim
+            restore(world, journal, resumed, self._files, sync=sync, claim=claim)
+            if taken is not None:
+                taken.close()
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
             world.host.paint()
         elif journal is not None:
             world.host.note_changes(directory_of(journal.path), sync=sync)
+        self.listening = world.host.listening
+        for address in self.listening:
+            log.info("listening on %s", address)
         self._world = world
         if resumed is not None:
             self._proceed(world)
@@ -324,12 +363,32 @@ class Process:
         if self._countdown and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
+        if then.end is None and self._handed_over(world):
+            return 0
         if then.end is not None:
             world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
         elif then.pause:
             world.host.pause()
         return then.end
+
+    def _handed_over(self, world: World) -> bool:
+        """Offer the process to those who want to take it over; whether one of them has it now."""
+        assert self._service is not None
+        for request in self._service.offers:
+            assert request.offer is not None
+            assert self._service.newest is not None
+            assert self._journal is not None
+            estate = Estate(
+                self._service.newest[0], self._journal.fileno(), world.host.live_sockets()
+            )
+            if request.offer(estate):
+                world.host.descriptors.close_all()  # or its connections would end when we do
+                request.serve(estate.snapshot)
+                log.info("another process has taken over")
+                return True
+            request.serve(estate.snapshot)
+        return False
 
     def _proceed(self, world: World) -> None:
         world.guest.proceed(countdown=self._next_countdown())
@@ -461,6 +520,8 @@ def resume(
     durability: Durability = "system",
     on_snapshot: Callable[[int], None] | None = None,
     control: bool = False,
+    listen_rebind: Mapping[str, str] | None = None,
+    take_over: int | None = None,
 ) -> Process:
     """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
 
@@ -487,4 +548,6 @@ def resume(
         durability=durability,
         on_snapshot=on_snapshot,
         control=control,
+        listen_rebind=listen_rebind,
+        take_over=take_over,
     )

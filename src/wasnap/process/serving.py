@@ -62,6 +62,8 @@ class Service:
         self.saved_activity = 0
         """The guest's activity at the last snapshot."""
         self.newest = newest
+        self.offers: list[Request] = []
+        """Requests whose snapshot was taken at this stop: to be offered, then answered."""
         self._label = label
         self._desk = desk
         self._saver = saver
@@ -93,11 +95,12 @@ class Service:
         """Serve all that waits, the guest standing still; what is to follow."""
         end: int | None = None
         pause = False
+        self.offers = []
         for left in reversed(range(len(self._desk.waiting))):
             request = self._desk.next()
             assert request is not None
             then = request.then
-            wait = left > 0 or _urgent(then) or self._wait
+            wait = left > 0 or _urgent(then) or self._wait or request.offer is not None
             taken = self._take(request, wait=wait)
             if taken or then.anyway:
                 pause = pause or then.pause
@@ -179,7 +182,10 @@ class Service:
             self._on_snapshot(outcome.snapshot)
         if self._committed is not None:
             self._committed(outcome.snapshot)
-        flight.request.serve(outcome.snapshot)
+        if flight.request.offer is None:
+            flight.request.serve(outcome.snapshot)
+        else:
+            self.offers.append(flight.request)
         return True
 
     def _skip_timers(self) -> None:

@@ -17,9 +17,9 @@ journal, partly before the guest is stopped and partly after it goes on: saver.p
 Restoring, into a new guest and a host with the rights of whoever resumes::
 
     engine records   decoded first, so that a damaged one is found before the world is touched
-    host             may refuse (files, directories); until then nothing in the world has changed
     engine           memories, tables, call stack
     sources          what is written to from now on is owed to the next snapshot
+    host             may refuse (files, directories); until then nothing in the world has changed
 
 What a record is called in the journal and what its owner calls it differ only here: the engine
 knows nothing of records, the journal nothing of the engine.
@@ -27,7 +27,7 @@ knows nothing of records, the journal nothing of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -153,11 +153,13 @@ def restore(
     files: Files | None = None,
     *,
     sync: bool = True,
+    claim: Callable[[], None] | None = None,
 ) -> None:
     """Make the world's new guest and host what was saved; the guest is then stopped.
 
     ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
-    ``sync``: later snapshots wait until what was noted of files is on the device.
+    ``sync``: later snapshots wait until what was noted of files is on the device. ``claim``: called
+    when all has been checked and restored but what touches the world; what it raises ends it there.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
@@ -173,10 +175,10 @@ def restore(
 
         arena = load_arena(snapshot)
     history = directory_of(saved.path)
-    world.host.restore(host, arena, history=history, files=files, sync=sync)
     world.guest.restore(state, images)
     for source, image in zip(world.memories, images, strict=True):
         source.restored(image)
+    world.host.restore(host, arena, history=history, files=files, sync=sync, claim=claim)
 
 
 def check_transform(version: int, where: str) -> None:

@@ -27,7 +27,7 @@ from wasnap.host.protocol import EXPLICIT, IDLE, LISTEN, OUTSIDE, STDIN
 from wasnap.triggers.after import After
 from wasnap.triggers.desk import Desk
 from wasnap.triggers.occasions import First, Idle
-from wasnap.triggers.request import Around, Request, Submit, Then, Trigger
+from wasnap.triggers.request import Around, Estate, Request, Submit, Then, Trigger
 from wasnap.triggers.signals import NUMBERS, EndNow, Signal, ears
 from wasnap.triggers.timer import Timer
 
@@ -48,6 +48,7 @@ __all__ = [
     "Around",
     "Desk",
     "EndNow",
+    "Estate",
     "Request",
     "Signal",
     "Submit",

@@ -27,17 +27,37 @@ class Then(NamedTuple):
 GO_ON = Then()
 
 
+class Estate(NamedTuple):
+    """All that another process needs to go on with this one. ``journal``: a descriptor of it, with
+    its lock. ``sockets``: guest descriptor -> this process's.
+    """
+
+    snapshot: int
+    journal: int
+    sockets: dict[int, int]
+
+
 class Request:
-    """``trigger``: its name in the journal.
+    """``trigger``: its name in the journal. ``offer``: hands the process over to another one, when
+    the snapshot is committed and the guest stands still at it; whether that has it now. Such a
+    request is served after that.
 
     ``begun``: the process is about to take the snapshot, or has taken it: what happens from now on
     is not in it. Served exactly once: with the snapshot's id, or with why there is none.
     """
 
-    def __init__(self, trigger: str, *, label: str = "", then: Then = GO_ON) -> None:
+    def __init__(
+        self,
+        trigger: str,
+        *,
+        label: str = "",
+        then: Then = GO_ON,
+        offer: Callable[[Estate], bool] | None = None,
+    ) -> None:
         self.trigger = trigger
         self.label = label
         self.then = then
+        self.offer = offer
         self.begun = False
         self._served = threading.Event()
         self._id: int | None = None
