@@ -6,6 +6,7 @@ hostcall     a host call through our edge, beside wasmtime.Func
 wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
+prompt       CPython's prompt, fresh and resumed
 snapshot     pauses, growth, memory and throughput of snapshots; resumes
 """
 
@@ -15,7 +16,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "snapshot")
+NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "prompt", "snapshot")
 
 
 def main(names: list[str]) -> int:

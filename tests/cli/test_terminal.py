@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,9 +30,12 @@ COLUMNS, ROWS = 60, 12
 class User:
     """Somebody at a terminal of his own, running one command after the other."""
 
-    def __init__(self, directory: Path, cache: Path) -> None:
+    def __init__(
+        self, directory: Path, cache: Path, columns: int = COLUMNS, rows: int = ROWS
+    ) -> None:
+        self.columns, self.rows = columns, rows
         self.ours, self._theirs = pty.openpty()
-        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.modes = termios.tcgetattr(self._theirs)
         self.seen = b""
         self._directory = directory
@@ -60,6 +64,10 @@ class User:
         raw = termios.tcgetattr(self._theirs)
         raw[3] &= ~(termios.ICANON | termios.ECHO)
         termios.tcsetattr(self._theirs, termios.TCSANOW, raw)
+
+    def wholly_raw(self) -> None:
+        """stty raw -echo: Ctrl-C is a key, too."""
+        tty.setraw(self._theirs)
 
     def cooked(self) -> None:
         """As it was at first."""
@@ -94,7 +102,7 @@ class User:
 
     def screen(self, since: int = 0) -> Picture:
         """The terminal, as it would look if it had been shown only this."""
-        picture = Picture(COLUMNS, ROWS)
+        picture = Picture(self.columns, self.rows)
         picture.feed(self.seen[since:])
         return picture
 
