@@ -39,7 +39,14 @@ def measure() -> Table:
         here = Path(directory)
         warm = {"WASNAP_CACHE_DIR": str(here / "warm")}
         journal = str(here / "journal")
-        saving = ("--quiet", "--journal", journal, "--snapshot-on", "stdin", "--stop-after-snapshot")
+        saving = (
+            "--quiet",
+            "--journal",
+            journal,
+            "--snapshot-on",
+            "stdin",
+            "--stop-after-snapshot",
+        )
         told = Terminal((*COMMAND, "run", *saving, module, "-i"), warm)
         told.until_ended()
         run = (*COMMAND, "run", "--quiet", module, "-i")

@@ -10,10 +10,10 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from moments import wait_for_work
 
 from process import wat
 from wasnap.journal import Journal
@@ -50,7 +50,7 @@ def test_killed_while_snapshots_are_written(tmp_path: Path) -> None:
     there: list[int] = []
     for _ in range(POINTS):
         running = wasnap(tmp_path, "run", *options, "m.wasm")
-        time.sleep(chance.uniform(0.1, 0.9))
+        wait_for_work(running.pid, chance.randrange(100_000_000, 900_000_000))
         running.send_signal(signal.SIGKILL)
         running.communicate()
         now = committed(tmp_path / "j")

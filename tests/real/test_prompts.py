@@ -17,9 +17,11 @@ import pyte
 import pytest
 from cli.test_terminal import COLUMNS, ROWS, User, stopped
 from triggers.conftest import until_taken
+
 from wasnap.host.picture import Picture
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+JS = f"{PROGRAMS}::/js:ro"
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
@@ -36,7 +38,7 @@ class Prompt(NamedTuple):
 PROMPTS = {
     "python312": Prompt(("-i",), b">>> ", b"x = 6 * 7", (b"print('x is', x)", b"x is 42")),
     "sqlite": Prompt((), b"sqlite> ", b"create table t as select 42 x;", (b"select 'x is', x from t;", b"x is|42")),
-    "quickjs": Prompt(("/js/prompt.js",), b"qjs > ", b"var x = 6 * 7", (b"'x is ' + x", b"x is 42"), (f"{PROGRAMS}::/js:ro",)),
+    "quickjs": Prompt(("/js/prompt.js",), b"qjs > ", b"var x = 6 * 7", (b"'x is ' + x", b"x is 42"), (JS,)),
 }  # fmt: skip
 
 
