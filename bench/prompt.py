@@ -57,6 +57,7 @@ def measure() -> Table:
             "`wasnap resume`, code cache warm": (resume, warm),
             "`wasnap run`, code cache empty": (run, {"WASNAP_CACHE_DIR": cold}),
             "`wasnap run`, code cache warm": (run, warm),
+            "`wasnap resume`, code cache empty": (resume, {"WASNAP_CACHE_DIR": cold}),
             "plain wasmtime, nothing compiled": (by_wasmtime, {"WASNAP_GUESTS": cold}),
             "plain wasmtime, compiled before": (by_wasmtime, {"WASNAP_GUESTS": str(here / "own")}),
         }

@@ -46,8 +46,8 @@ class User:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *args: str) -> None:
-        """Start ``wasnap`` with these, as a shell does: in the foreground."""
+    def run(self, *args: str) -> int:
+        """Start ``wasnap`` with these, as a shell does: in the foreground. Its process id."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "wasnap", *args],
             stdin=self._theirs,
@@ -58,6 +58,12 @@ class User:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
+        return self._process.pid
+
+    def no_echo(self) -> None:
+        """stty -icanon -echo, and that is how he wants it."""
+        self.raw()
+        self.modes = termios.tcgetattr(self._theirs)
 
     def raw(self) -> None:
         """stty -icanon -echo"""
@@ -80,9 +86,9 @@ class User:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def until(self, holds: Callable[[], bool]) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = SECONDS_MAX) -> None:
         """Read what is shown until that holds."""
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, self.seen[-2000:]
             if select.select([self.ours], [], [], 0.05)[0]:
