@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -22,9 +23,11 @@ from process import wat
 
 from cli.conftest import SOURCE
 from wasnap.host.picture import Picture
+from wasnap.journal import Journal
 
 SECONDS_MAX = 60
 COLUMNS, ROWS = 60, 12
+SHELL = b"shell> "
 
 
 class User:
@@ -48,8 +51,21 @@ class User:
 
     def run(self, *args: str) -> int:
         """Start ``wasnap`` with these, as a shell does: in the foreground. Its process id."""
+        return self._start([sys.executable, "-m", "wasnap", *args])
+
+    def shell(self) -> None:
+        """Start a shell that controls jobs, and prompts with ``SHELL``."""
+        self._environment["PS1"] = SHELL.decode()
+        self._start(["bash", "--norc", "--noprofile", "--noediting", "-i"])
+        self.sees(SHELL)
+
+    def tells(self, *args: str) -> None:
+        """Tell the shell to run ``wasnap`` with these."""
+        self.type(shlex.join([sys.executable, "-m", "wasnap", *args]).encode() + b"\n")
+
+    def _start(self, command: list[str]) -> int:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "wasnap", *args],
+            command,
             stdin=self._theirs,
             stdout=self._theirs,
             stderr=self._theirs,
@@ -252,6 +268,33 @@ def test_a_full_screen_program_is_repainted(user: User, tmp_path: Path) -> None:
     assert user.ended() == 7
     assert user.sane()
     assert user.screen(since).text()[0] == "before"
+
+
+def test_a_job_of_a_shell(user: User, tmp_path: Path) -> None:
+    """Ctrl-Z gives the shell a sane terminal, fg paints the program's again, Ctrl-C ends it."""
+    (tmp_path / "m.wasm").write_bytes(full_screen())
+    user.shell()
+    user.tells("run", "--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "m.wasm")
+    user.sees(b"ready")
+    before = user.screen()
+    prompts = user.seen.count(SHELL)
+    user.type(b"\x1a")
+    user.sees(b"Stopped")
+    user.sees(SHELL, prompts + 1)
+    assert user.sane()
+    user.type(b"fg\n")
+    user.until(lambda: user.screen().text() == before.text())
+    assert user.screen().mode == before.mode
+    user.type(b"\x03")
+    user.sees(SHELL, prompts + 2)
+    user.type(b"echo code $?\n")
+    user.sees(b"code 130")
+    user.sees(SHELL, prompts + 3)
+    assert user.sane()
+    user.type(b"exit\n")
+    assert user.ended() == 0
+    with Journal.open(tmp_path / "j") as opened:
+        assert [snapshot.trigger for snapshot in opened.snapshots] == ["sigtstp"]
 
 
 def stopped(user: User) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import guests
 import pyte
 import pytest
-from cli.test_terminal import COLUMNS, ROWS, User, stopped
+from cli.test_terminal import COLUMNS, ROWS, SHELL, User
 from triggers.conftest import until_taken
 
 from wasnap.host.picture import Picture
@@ -54,16 +54,21 @@ def test_half_a_session(user: User, name: str) -> None:
     prompt = PROMPTS[name]
     options = ["--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "--snapshot-on", "sigint"]
     options += [f"--dir={mapped}" for mapped in prompt.dirs]
-    user.run("run", *options, str(guests.path(name)), *prompt.args)
+    user.shell()
+    user.tells("run", *options, str(guests.path(name)), *prompt.args)
     user.sees(prompt.sign)
     user.type(prompt.state + b"\n")
     user.sees(prompt.sign, times=2)
-    user.signal(signal.SIGTSTP)
-    user.until(lambda: stopped(user))
+    prompts = user.seen.count(SHELL)
+    user.type(b"\x1a")
+    user.sees(b"Stopped")
+    user.sees(SHELL, prompts + 1)
     assert user.sane()
-    user.signal(signal.SIGCONT)
+    user.type(b"fg\n")
     user.sees(prompt.sign, times=3)
     user.type(b"\x03")
+    user.sees(SHELL, prompts + 2)
+    user.type(b"exit\n")
     assert user.ended() == 130
     assert user.sane()
     since = len(user.seen)
