@@ -63,6 +63,23 @@ class User:
         """Tell the shell to run ``wasnap`` with these."""
         self.type(shlex.join([sys.executable, "-m", "wasnap", *args]).encode() + b"\n")
 
+    def stops_it(self) -> None:
+        """Ctrl-Z: the shell is there, on a sane terminal."""
+        prompts = self.seen.count(SHELL)
+        self.type(b"\x1a")
+        self.sees(b"Stopped")
+        self.sees(SHELL, prompts + 1)
+        assert self.sane()
+
+    def interrupts_it(self) -> int:
+        """Ctrl-C: the exit code. Then the shell ends, too."""
+        prompts = self.seen.count(SHELL)
+        self.type(b"\x03")
+        self.sees(SHELL, prompts + 1)
+        assert self.sane()
+        self.type(b"exit\n")
+        return self.ended()
+
     def _start(self, command: list[str]) -> int:
         self._process = subprocess.Popen(
             command,
@@ -277,22 +294,11 @@ def test_a_job_of_a_shell(user: User, tmp_path: Path) -> None:
     user.tells("run", "--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "m.wasm")
     user.sees(b"ready")
     before = user.screen()
-    prompts = user.seen.count(SHELL)
-    user.type(b"\x1a")
-    user.sees(b"Stopped")
-    user.sees(SHELL, prompts + 1)
-    assert user.sane()
+    user.stops_it()
     user.type(b"fg\n")
     user.until(lambda: user.screen().text() == before.text())
     assert user.screen().mode == before.mode
-    user.type(b"\x03")
-    user.sees(SHELL, prompts + 2)
-    user.type(b"echo code $?\n")
-    user.sees(b"code 130")
-    user.sees(SHELL, prompts + 3)
-    assert user.sane()
-    user.type(b"exit\n")
-    assert user.ended() == 0
+    assert user.interrupts_it() == 130
     with Journal.open(tmp_path / "j") as opened:
         assert [snapshot.trigger for snapshot in opened.snapshots] == ["sigtstp"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import guests
 import pyte
 import pytest
-from cli.test_terminal import COLUMNS, ROWS, SHELL, User
+from cli.test_terminal import COLUMNS, ROWS, User
 from triggers.conftest import until_taken
 
 from wasnap.host.picture import Picture
@@ -59,18 +59,10 @@ def test_half_a_session(user: User, name: str) -> None:
     user.sees(prompt.sign)
     user.type(prompt.state + b"\n")
     user.sees(prompt.sign, times=2)
-    prompts = user.seen.count(SHELL)
-    user.type(b"\x1a")
-    user.sees(b"Stopped")
-    user.sees(SHELL, prompts + 1)
-    assert user.sane()
+    user.stops_it()
     user.type(b"fg\n")
     user.sees(prompt.sign, times=3)
-    user.type(b"\x03")
-    user.sees(SHELL, prompts + 2)
-    user.type(b"exit\n")
-    assert user.ended() == 130
-    assert user.sane()
+    assert user.interrupts_it() == 130
     since = len(user.seen)
     user.run("resume", "--quiet", "j")
     user.until(lambda: user.seen[since:].count(prompt.sign) == 2)
