@@ -7,7 +7,8 @@ wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
 prompt       CPython's prompt, fresh and resumed
-snapshot     pauses, growth, memory and throughput of snapshots; resumes
+snapshot     pauses of snapshots; resumes
+journal      growth, memory and throughput of snapshots; a resume of what is scattered
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "prompt", "snapshot")
+NAMES = (
+    *("runtime", "instrument", "hostcall", "wasi", "latency", "threads", "prompt", "snapshot"),
+    "journal",
+)
 
 
 def main(names: list[str]) -> int:

@@ -1,5 +1,5 @@
-"""What a snapshot costs, and a resume: pauses, growth, memory, throughput, each beside what else
-one would have, in the same run.
+"""What a guest notices of a snapshot, and how long a resume takes, each beside what else one would
+have, in the same run. What is written is journal.py's.
 
 A guest spins on a counter; its memory is written to from outside, which the kernel tracks like any
 other write. A pause is from the wish to stop until the counter goes on.
@@ -10,8 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import random
-import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -125,12 +123,10 @@ def measure() -> Table:
         large(table, path)
         small(table, Path(directory) / "small")
     whole(table)
-    criu = shutil.which("criu")
     table.notes += [
         "Milliseconds are minima (medians in brackets). Pauses: from the wish to stop until the guest"
         " goes on; what is written is on the device when the commit is announced.",
-        "Hashing is zlib's CRC-32 over each 512 bytes, measured on 16 MiB and scaled.",
-        f"CRIU: {'is installed, and not measured here' if criu else 'not measured: not on this machine'}.",
+        "Hashing is zlib's CRC-32 over each 512 bytes, called from Python, measured on 16 MiB and scaled.",
     ]
     return table
 
@@ -139,19 +135,8 @@ def large(table: Table, path: Path) -> None:
     """1 GiB."""
     running = Running(GIB, path)
     running.fill()
-    peak_before, size_before = _peak(), path.stat().st_size
-    first, took = running.snapshot()
-    grown, memory = path.stat().st_size - size_before, _peak() - peak_before
-    disk = dd(path.with_name("dd"))
+    first, _ = running.snapshot()
     table.add("first snapshot of 1 GiB: pause", f"{1e3 * first:.1f} ms", "", "50 ms")
-    table.add("  journal, of the pages", f"{grown / GIB:.4f}", "", "1.02")
-    table.add("  peak memory above before", f"{memory / MIB:.0f} MiB", "", "100 MiB")
-    table.add(
-        "  throughput",
-        f"{GIB / took / 1e6:.0f} MB/s",
-        f"dd {GIB / disk / 1e6:.0f} MB/s",
-        f"70 %: {100 * disk / took:.0f} %",
-    )
     running.close()
     resumes: dict[int, list[float]] = {16: [], 1024: []}
     paths = {1024: path, 16: path.with_name("j16")}
@@ -172,12 +157,10 @@ def large(table: Table, path: Path) -> None:
         f"20 ms; 1.5: {much.minimum / little.minimum:.2f}",
     )
     running = Running(GIB, path, resumed=True)
-    pauses, copies, alls, growths = [], [], [], []
+    pauses, copies, alls = [], [], []
     for _ in range(3 * REPETITIONS):
         running.dirty(10 * MIB)
-        before = path.stat().st_size
         pauses.append(running.snapshot()[0])
-        growths.append((path.stat().st_size - before) / (10 * MIB + PAGE_SIZE))
         copies.append(copy_seconds(running.memory, 10 * MIB))
         alls.append(copy_seconds(running.memory, GIB))
     copy = Sample(tuple(copies))
@@ -189,12 +172,7 @@ def large(table: Table, path: Path) -> None:
     )
     table.add("  beside copying all", ms(pauses), ms(alls), "")
     table.add("  beside hashing all", ms(pauses), f"{1e3 * hash_seconds(running.memory):.0f}", "")
-    table.add("  journal, of the pages", f"{max(growths):.4f}", "", "1.02")
     running.close()
-    again = Running(GIB, path, resumed=True)
-    scattered = f"{1e3 * again.seconds_to_run:.0f} ms"
-    table.add(f"resume of 1 GiB after {3 * REPETITIONS} such snapshots", scattered, "", "")
-    again.close()
 
 
 def small(table: Table, path: Path) -> None:
@@ -241,16 +219,6 @@ def run(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def dd(path: Path) -> float:
-    """A GiB to a new file, synced once."""
-    command = ["dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1024", "conv=fdatasync"]
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    took = time.perf_counter() - began
-    path.unlink()
-    return took
-
-
 _space = ctypes.create_string_buffer(1)
 
 
@@ -278,8 +246,3 @@ def hash_seconds(memory: GuestMemory) -> float:
 def ms(seconds: list[float]) -> str:
     sample = Sample(tuple(seconds))
     return f"{1e3 * sample.minimum:.1f} ({1e3 * sample.median:.1f}) ms"
-
-
-def _peak() -> int:
-    """Of memory that belongs to this process, so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -37,17 +37,19 @@ OPEN = f"""(call $ok (call $path_open (i32.const 3) (i32.const 1) (i32.const {NA
     (i32.const {{oflags}}) (i64.const {{rights}}) (i64.const 0) (i32.const 0) (i32.const {RESULT})))
   (local.set $fd (i32.load (i32.const {RESULT})))"""
 CREATE, READ, WRITE = 1, 2, 64
+GROWS, OVERWRITES = ", noted, at the end", ", noted, over old data"
 WRITER = OPEN.format(oflags=CREATE, rights=WRITE)
 READER = OPEN.format(oflags=0, rights=READ)
 
 
 class Case(NamedTuple):
-    """``setup`` runs once; ``body`` ``calls`` times."""
+    """``setup`` runs once; ``body`` ``calls`` times. ``noted``: ours writes down how to undo it."""
 
     title: str
     calls: int
     setup: str
     body: str
+    noted: bool = False
 
 
 def transfer(name: str, size: int) -> tuple[str, str]:
@@ -95,14 +97,17 @@ def cases() -> list[Case]:
             f"(call $ok (call $random_get (i32.const {BUFFER}) (i32.const 32)))",
         ),
     ]
-    for name, size, opened in (
-        ("fd_write", 1, WRITER),
-        ("fd_write", 4096, WRITER),
-        ("fd_read", 4096, READER),
+    for name, size, opened, noted in (
+        ("fd_write", 1, WRITER, ""),
+        ("fd_write", 4096, WRITER, ""),
+        ("fd_write", 4096, WRITER, GROWS),
+        ("fd_write", 4096, WRITER, OVERWRITES),
+        ("fd_read", 4096, READER, ""),
     ):
         iovec, call = transfer(name, size)
         unit = "1 byte" if size == 1 else "4 KiB"
-        found.append(Case(f"{name}, {unit}", 20_000, opened + iovec, call))
+        title = f"{name}, {unit}{noted}"
+        found.append(Case(title, 20_000, opened + iovec, call, noted=bool(noted)))
     found.append(
         Case(
             "path_open and fd_close",
@@ -138,12 +143,15 @@ def module(case: Case) -> bytes:
     return bytes(wasmtime.wat2wasm(wat))
 
 
-def ours(program: Program, directory: Path) -> float:
-    """The module as users run it, instrumented, on our host."""
+def ours(program: Program, directory: Path, history: Path | None) -> float:
+    """The module as users run it, instrumented, on our host; changes to files noted in
+    ``history``, as with a journal."""
     host = Host(
         HostConfig(dirs=(Mapping(str(directory), "/"),), stdin=None, stdout=None, stderr=None)
     )
     try:
+        if history is not None:
+            host.note_changes(history)
         with Guest(program, host.function) as guest:
             begun = time.process_time()
             guest.start()
@@ -182,9 +190,8 @@ def measure() -> Table:
         for case in cases():
             directory = Path(name) / case.title.replace("/", " ")
             directory.mkdir()
-            (directory / "file").write_bytes(
-                bytes(case.calls * 4096 if "fd_read," in case.title else 1)
-            )
+            full = "fd_read," in case.title or OVERWRITES in case.title
+            (directory / "file").write_bytes(bytes(case.calls * 4096 if full else 1))
             if "readdir" in case.title:
                 for i in range(ENTRIES - 1):
                     (directory / f"entry-{i:04}.txt").touch()
@@ -196,6 +203,8 @@ def measure() -> Table:
         "`clock_time_get` and `random_get` are answered by the engine (`engine/shortcuts.py`); with "
         "a clock or randomness that is not the machine's, or a trigger that waits for such calls, "
         "they cost what `bench hostcall` says of a call into Python.",
+        "Noted: a journal is being written, so that resuming can undo it (`host/history`). Over old "
+        "data is the first write since a snapshot, for which 4 KiB are copied to the history.",
         "wasmtime's host hands file operations to other threads, whose time counts here, and reads "
         "the whole directory again for each `fd_readdir`.",
     ]
@@ -206,8 +215,9 @@ def row(table: Table, case: Case, directory: Path) -> float:
     """Measure one case; the ratio of the minima."""
     wasm = module(case)
     program = Program.load(wasm, cache=Cache(None))
+    history = directory.with_name(f"{directory.name}.files") if case.noted else None
     sides: dict[str, Callable[[], float]] = {
-        "ours": lambda: ours(program, directory),
+        "ours": lambda: ours(program, directory, history),
         "theirs": lambda: world.on_guest_thread(lambda: theirs(wasm, directory)),
     }
     samples = interleaved(sides)

@@ -14,7 +14,6 @@ that is replaced stays as it was until its successor is complete.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import queue
@@ -22,7 +21,6 @@ import stat
 import threading
 import time
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast, get_args
 
@@ -56,8 +54,7 @@ Directories: TypeAlias = MappingOf[str, str | os.PathLike[str] | Mapping]
 its own guest path is not looked at."""
 
 
-@dataclass
-class Launch:
+class Launch(msgspec.Struct):
     """``journal``: open, with ``snapshot`` to be resumed; else one is made at ``create``, if that
     is not None.
     """
@@ -76,11 +73,14 @@ class Launch:
 
         It is compiled on a thread of its own: a signal is heard meanwhile, a long wait explained.
         """
+        start = self.start
         loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
 
         def load() -> None:
             try:
-                loaded.put(Program.load(self.module, counted=self.start.counted))
+                loaded.put(
+                    Program.load(self.module, counted=start.counted, sha256=start.module_sha256)
+                )
             except BaseException as error:  # for whoever waits
                 loaded.put(error)
 
@@ -128,6 +128,8 @@ def begin(
         if journal is None:
             raise UsageError("there is neither a module nor a journal")
         return _from_journal(journal, at, config, durability)
+    import hashlib  # 3 ms, for its library of ciphers; what is in a journal has its sum there
+
     data, name = _read(module, name)
     config = _with_name(config, name)
     start = StartRecord(
@@ -176,7 +178,9 @@ def begin(
 def mappings(dirs: Directories | None) -> tuple[Mapping, ...]:
     """As ``HostConfig`` wants them."""
     return tuple(
-        replace(host, guest=guest) if isinstance(host, Mapping) else Mapping(os.fspath(host), guest)
+        msgspec.structs.replace(host, guest=guest)
+        if isinstance(host, Mapping)
+        else Mapping(os.fspath(host), guest)
         for guest, host in (dirs or {}).items()
     )
 
@@ -198,10 +202,12 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
-    config = replace(
+    config = msgspec.structs.replace(
         config,
         unknown_imports=start.options.get("unknown_imports", "refuse"),
-        dirs=tuple(replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs),
+        dirs=tuple(
+            msgspec.structs.replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs
+        ),
     )
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
@@ -223,7 +229,9 @@ def _with_recorded(journal: Journal, config: HostConfig) -> HostConfig:
     config = _at_recorded_ports(journal, config)
     dirs = {d.guest: _recorded(d) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
-    return replace(config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses))
+    return msgspec.structs.replace(
+        config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses)
+    )
 
 
 def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:
@@ -232,7 +240,7 @@ def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:
     for i, recorded in enumerate(journal.start.listen[: len(listen)]):
         if listen[i].port == 0:
             listen[i] = msgspec.structs.replace(listen[i], port=Address.parse(recorded).port)
-    return replace(config, listen=tuple(map(str, listen)))
+    return msgspec.structs.replace(config, listen=tuple(map(str, listen)))
 
 
 def _recorded(directory: Directory) -> Mapping:
@@ -272,7 +280,7 @@ def _read(module: Source, name: str) -> tuple[bytes, str]:
 
 def _with_name(config: HostConfig, name: str) -> HostConfig:
     """The configuration with the program's name as the first argument."""
-    return replace(config, args=(name, *config.args))
+    return msgspec.structs.replace(config, args=(name, *config.args))
 
 
 def _text(value: str) -> str:

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from wasnap.cli import wasnap
+from wasnap.cli.command import wasnap
 from wasnap.engine import dirty, doctor, tracking
 
 

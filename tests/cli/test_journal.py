@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import subprocess
 import sys
 import termios
@@ -65,6 +66,41 @@ def test_export_and_import(wasnap: Command, journal: Path) -> None:
     for name in ("j", "copy", "again"):
         assert (wasnap.directory / name).read_bytes() == data
     assert {path.name for path in wasnap.directory.iterdir()} == {"j", "text", "copy", "again"}
+
+
+def test_compact(wasnap: Command, journal: Path) -> None:
+    """What was gained, on stdout; or one line and a hint, an exit code, and nothing has changed."""
+    size = journal.stat().st_size
+    copy = wasnap("journal", "compact", "j", "-o", "copy", "--keep", "one", "--compress")
+    assert (copy.returncode, copy.stderr) == (0, b"")
+    assert (
+        copy.stdout.startswith(b"copy: 1 of 3 snapshots kept (1); ") and b"KiB now" in copy.stdout
+    )
+    assert journal.stat().st_size == size
+    for options, code, says in [
+        (["j", "--keep", "9"], 66, b"there is no snapshot 9"),
+        (["j", "--last", "0"], 2, b"--last"),
+        (["copy", "--keep", "two"], 66, b"'two'"),
+        (["none"], 66, b"not there"),
+        (["j", "-o", "copy"], 64, b"there already"),
+    ]:
+        wrong = wasnap("journal", "compact", *options)
+        assert wrong.returncode == code and says in wrong.stderr and wrong.stdout == b""
+        assert b"Traceback" not in wrong.stderr
+    with Journal.open_for_writing(journal):
+        locked = wasnap("journal", "compact", "j")
+        assert locked.returncode == 75 and b"is writing to" in locked.stderr
+    full = wasnap("journal", "compact", "j", preexec_fn=lambda: limit_files(9_000))
+    assert full.returncode == 74 and b"cannot be written" in full.stderr
+    assert b"hint" in full.stderr and journal.stat().st_size == size
+    assert wasnap("journal", "compact", "j").returncode == 0
+    assert journal.stat().st_size < size
+    assert {path.name for path in wasnap.directory.iterdir()} == {"j", "copy"}
+
+
+def limit_files(size: int) -> None:
+    """No file may become larger, as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def test_a_reader_that_has_read_enough(wasnap: Command) -> None:

@@ -53,6 +53,11 @@ class User:
         """Start ``wasnap`` with these, as a shell does: in the foreground. Its process id."""
         return self._start([sys.executable, "-m", "wasnap", *args])
 
+    def elsewhere(self, *args: str) -> None:
+        """Run ``wasnap`` with these on no terminal, to its end."""
+        command = [sys.executable, "-m", "wasnap", *args]
+        subprocess.run(command, check=True, capture_output=True, env=self._environment)
+
     def shell(self) -> None:
         """Start a shell that controls jobs, and prompts with ``SHELL``."""
         self._environment["PS1"] = SHELL.decode()
@@ -185,11 +190,15 @@ def session() -> bytes:
 
 
 def full_screen() -> bytes:
-    """Takes the alternate screen, hides the cursor, draws, and then is as ``session``."""
+    """Takes the alternate screen, hides the cursor, draws, and then is as ``session``; ``u``: it prints
+    ``ready`` again and cannot be stopped any more."""
     text = r"before\n\1b[?1049h\1b[?25l\1b[2;4H\1b[1;31mTITLE\1b[m\1b[5;1Hbody"
     size = len(b"before\n\x1b[?1049h\x1b[?25l\x1b[2;4H\x1b[1;31mTITLE\x1b[m\x1b[5;1Hbody")
     return wat.wasm(f"""
       (data (i32.const 512) "{text}")
+      (func $spin (param $alive externref)  ;; a value that cannot be saved
+        (call $ready)
+        (loop $for_ever (br_if $for_ever (ref.is_null (local.get $alive)))))
       (func (export "_start")
         (call $print (i32.const 512) (i32.const {size}))
         (call $ready)
@@ -200,6 +209,8 @@ def full_screen() -> bytes:
           (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x71))
             (then (call $exit (i32.const 7))))
           (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x74)) (then (unreachable)))
+          (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x75))
+            (then (call $spin (ref.null extern))))
           (br $next)))""")
 
 
@@ -242,17 +253,27 @@ def test_scrolling_up(user: User, tmp_path: Path) -> None:
     assert shown == ["ready", *(line for i in range(20) for line in (str(i), f"you said {i}"))]
 
 
-@pytest.mark.parametrize("how", ["exit", "trap", "SIGINT", "SIGTERM"])
-def test_the_terminal_is_left_sane(user: User, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("exit", 7), ("trap", 134), ("SIGINT", 130), ("SIGTERM", 143), ("stop", 0), ("grace", 143)],
+)  # fmt: skip
+def test_the_terminal_is_left_sane(user: User, tmp_path: Path, how: str, code: int) -> None:
     """After a full-screen program, however it ends."""
     (tmp_path / "m.wasm").write_bytes(full_screen())
-    user.run("run", "--quiet", "--journal", "j", "m.wasm")
+    options = ["--grace", "0.2"] if how == "grace" else []
+    number = user.run("run", "--quiet", "--journal", "j", *options, "m.wasm")
     user.sees(b"ready")
     if how.startswith("SIG"):
         user.signal(signal.Signals[how])
+    elif how == "stop":
+        user.elsewhere("stop", str(number))
+    elif how == "grace":
+        user.type(b"u\n")
+        user.sees(b"ready", times=2)
+        user.signal(signal.SIGTERM)
     else:
         user.type(b"q\n" if how == "exit" else b"t\n")
-    assert user.ended() == {"exit": 7, "trap": 134, "SIGINT": 130, "SIGTERM": 143}[how]
+    assert user.ended() == code
     assert user.sane()
     assert user.screen().text()[0] == "before"
 

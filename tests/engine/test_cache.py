@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -16,6 +17,7 @@ import wasnap.engine.config as config
 import wasnap.instrument
 from wasnap.engine import Cache, Finished, Guest, Program, Stopped
 from wasnap.engine.cache import FOOTER, default_directory
+from wasnap.errors import CannotResume
 
 from .guests import functions, wasm
 
@@ -67,17 +69,33 @@ def test_a_hit_needs_no_work_for_program_and_continuations(
 def test_key_tells_apart_what_compiles_differently(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = wasm(TEXT)
+    sha256 = hashlib.sha256(wasm(TEXT)).digest()
     keys = {
-        code.cache_key(module, False),
-        code.cache_key(module, True),
-        code.cache_key(module + b"\0\1\0", False),
+        code.cache_key(sha256, False),
+        code.cache_key(sha256, True),
+        code.cache_key(sha256[::-1], False),
     }
     monkeypatch.setattr(code, "TRANSFORM_VERSION", -1)
-    keys.add(code.cache_key(module, False))
+    keys.add(code.cache_key(sha256, False))
     monkeypatch.setattr(config, "SETTINGS", (*config.SETTINGS, ("x", True)))
-    keys.add(code.cache_key(module, False))
+    keys.add(code.cache_key(sha256, False))
     assert len(keys) == 5
+
+
+def test_nothing_is_made_under_a_wrong_sum(cache: Cache) -> None:
+    """A module that is said to have another's sum: that one's program may be found by it, but no
+    entry of the cache is made from this one."""
+    other = wasm(TEXT.replace("const 2", "const 3"))
+    sha256 = hashlib.sha256(other).digest()
+    with pytest.raises(CannotResume):
+        Program.load(wasm(TEXT), counted=True, cache=cache, sha256=sha256)
+    assert entries(cache) == []
+    Program.load(other, counted=True, cache=cache, sha256=sha256)
+    assert len(entries(cache)) == 1
+    found = Program.load(wasm(TEXT), counted=True, cache=cache, sha256=sha256)
+    with pytest.raises(CannotResume):
+        found.continuations([0])
+    assert len(entries(cache)) == 1
 
 
 def test_every_flipped_byte_is_noticed(cache: Cache) -> None:
@@ -199,7 +217,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(
 ) -> None:
     """The entry's directory is taken by a file: storing fails, as on a full disk."""
     cache = Cache(tmp_path / "cache")
-    key = code.cache_key(wasm(TEXT), True)
+    key = code.cache_key(hashlib.sha256(wasm(TEXT)).digest(), True)
     assert cache.directory is not None
     (cache.directory / key[:2]).write_text("in the way")
     run(Program.load(wasm(TEXT), counted=True, cache=cache))

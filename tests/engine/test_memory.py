@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wasnap.engine import (
     BufferExtent,
@@ -201,5 +203,98 @@ def test_the_number_of_mappings_is_bounded(tmp_path: Path, most: int) -> None:
             got = ctypes.string_at(address + 2 * at * PAGE, PAGE)
             assert got == content[start : start + PAGE]
             assert ctypes.string_at(address + (2 * at + 1) * PAGE, PAGE) == bytes(PAGE)
+        del here
+    os.close(fd)
+
+
+layers = st.lists(
+    st.tuples(
+        st.integers(0, 60),
+        st.integers(1, 40),
+        st.one_of(st.none(), st.just(-1), st.integers(0, 20)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(layers=layers, most=st.sampled_from([0, 1, 2, 100]))
+def test_scattered_pieces_are_in_place(
+    tmp_path_factory: pytest.TempPathFactory, layers: list[tuple[int, int, int | None]], most: int
+) -> None:
+    """Runs of pages, each over those before: from where it stands in the file (so that runs of one
+    line meet again), from a buffer (-1), or zero. Mapped or read, every page is right."""
+    from wasnap.engine import image
+
+    path = tmp_path_factory.mktemp("image") / "pages"
+    size = 100
+    path.write_bytes(os.urandom(140 * 4096))
+    content = path.read_bytes()
+    pages: list[int | None] = [None] * size
+    for first, count, ahead in layers:
+        for page in range(first, min(first + count, size)):
+            pages[page] = ahead if ahead is None or ahead < 0 else page + ahead
+    buffer = b"b" * 4096
+    fd = os.open(path, os.O_RDONLY)
+    extents: list[FileExtent | BufferExtent] = []
+    for page, at in enumerate(pages):
+        if at == -1:
+            extents.append(BufferExtent(page * 4096, buffer))
+            continue
+        if at is None:
+            continue
+        last = extents[-1] if extents else None
+        start, offset = page * 4096, at * 4096
+        if isinstance(last, FileExtent) and (last.address, last.offset) == (
+            start - last.length,
+            offset - last.length,
+        ):
+            extents[-1] = last._replace(length=last.length + 4096)
+        else:
+            extents.append(FileExtent(start, 4096, fd, offset))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "MAPPED_MIN", 2 * 4096)
+        patch.setattr(image, "JOINED_MAX", 8 * 4096)
+        with mmap.mmap(-1, size * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
+            here = ctypes.c_char.from_buffer(room)
+            address = ctypes.addressof(here)
+            ctypes.memset(address, 7, size * 4096)
+            image.place(address, MemoryImage(size * 4096, extents), mappings_max=most)
+            for page, at in enumerate(pages):
+                got = ctypes.string_at(address + page * 4096, 4096)
+                if at == -1:
+                    assert got == buffer, page
+                else:
+                    assert got == (bytes(4096) if at is None else content[at * 4096 :][:4096]), page
+            del here
+    os.close(fd)
+
+
+def test_a_run_with_other_pages_in_it_is_one_mapping(tmp_path: Path) -> None:
+    """What an earlier snapshot had in one run, and later ones have cut: mapped once, and only the
+    others' pages are copied."""
+    from wasnap.engine import image
+
+    path = tmp_path / "pages"
+    path.write_bytes(os.urandom(80 * PAGE))
+    fd = os.open(path, os.O_RDONLY)
+    size = 64 * PAGE
+    cuts = range(2 * 4096, size, PAGE)
+    extents, free = [], 0
+    for number, cut in enumerate(cuts):
+        extents.append(FileExtent(free, cut - free, fd, free))
+        extents.append(FileExtent(cut, 4096, fd, size + 2 * number * 4096))
+        free = cut + 4096
+    extents.append(FileExtent(free, size - free, fd, free))
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
+        here = ctypes.c_char.from_buffer(room)
+        address = ctypes.addressof(here)
+        assert image.place(address, MemoryImage(size, extents)) == len(cuts) * 4096
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        assert sum(str(path) in line for line in lines) == 1
+        expected = bytearray(path.read_bytes()[:size])
+        for number, cut in enumerate(cuts):
+            expected[cut : cut + 4096] = path.read_bytes()[size + 2 * number * 4096 :][:4096]
+        assert ctypes.string_at(address, size) == expected
         del here
     os.close(fd)

@@ -17,7 +17,7 @@ from .fakes import Guest, UnstableGuest
 MakeGuest = Callable[..., Guest]
 
 
-class Noted(Mapping):
+class Noted(Mapping, frozen=True):
     """A host directory; changes are noted, so that they can be undone, in NAME.files beside it."""
 
 

@@ -144,6 +144,12 @@ class FakeCall:
     def spawn(self, thread: int, args: tuple[int, ...]) -> None:
         self.spawned.append((thread, args))
 
+    def lives(self, thread: int) -> bool:
+        return thread == self.thread or any(number == thread for number, _ in self.spawned)
+
+    def alone(self) -> bool:
+        return not self.spawned
+
     def _ready(
         self, ready: dict[int, int], reads: Sequence[int], writes: Sequence[int]
     ) -> tuple[list[int], list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from wasnap.journal import (
     TablesRecord,
     pack,
 )
-from wasnap.journal.image import decode_memory
+from wasnap.journal.image import MemoryImage, decode_memory
 from wasnap.journal.layout import (
     EXTENT,
     MEMORY_HEAD,
@@ -372,6 +373,44 @@ def test_extents_that_break_a_rule(extent: StoredExtent) -> None:
         decode_memory(payload, record)
 
 
+def same_in_both_ways(image: MemoryImage) -> None:
+    """An image's runs, which are merged as runs, show the pages that its extents do, one by one."""
+    wanted: list[int | None] = [None] * image.pages_total
+    for part in image.parts:
+        raw = part.encoding == Encoding.RAW
+        for at in range(part.pages):
+            position = part.position + (part.skip + at) * PAGE_SIZE if raw else -1
+            wanted[part.first_page + at] = position
+    found: list[int | None] = []
+    for first_page, n_pages, offset, packed in image.extents:
+        assert first_page == len(found) and n_pages > 0
+        for at in range(n_pages):
+            none = -1 if packed else None
+            found.append(none if offset is None else offset + at * PAGE_SIZE)
+    assert found == wanted
+    ends = [(e.offset is None, e.packed) for e in image.extents]
+    assert all(a != b or not b[0] for a, b in pairwise(ends)), "two that are one"
+
+
+def test_rules_that_hold_within_a_run() -> None:
+    """Extents that go on where the last one ended are read in a shorter way: to the record's end."""
+    head = MEMORY_HEAD.pack(0, PAGE_SIZE, 4, 0, 4, 0)
+    extents = [StoredExtent(i, (i + 1) * 4096, 1, 4096, 0, 0, Encoding.RAW) for i in range(4)]
+    payload = head + b"".join(EXTENT.pack(*extent) for extent in extents)
+    for end, pages in ((5 * 4096, 4), (5 * 4096 - 1, 4), (5 * 4096, 3)):
+        payload = MEMORY_HEAD.pack(0, PAGE_SIZE, pages, 0, 4, 0) + payload[len(head) :]
+        size = len(payload)
+        position = end - size - 64
+        record = RecordHeader(b"WREC", 1, 0, 32, 0, b"journal!", position, 9, size, size, 0, 0)
+        if (end, pages) == (5 * 4096, 4):
+            table = decode_memory(payload, record)
+            assert list(table.extents) == extents and table.extents.runs == [(0, 4, 4096, False)]
+            assert table.extents[1] == extents[1] and len(table.extents) == 4
+        else:
+            with pytest.raises(JournalError, match="does not follow the format"):
+                decode_memory(payload, record)
+
+
 steps = st.lists(
     st.tuples(
         st.integers(0, 10),
@@ -412,4 +451,5 @@ def test_random_histories_against_a_model(tmp_path_factory: pytest.TempPathFacto
         for number, (total, pages_then) in enumerate(model, start=1):
             assert reader.load(number).memory(0).pages_total == total
             assert contents(reader, number) == pages_then
+            same_in_both_ways(reader.load(number).memory(0))
         reader.close()

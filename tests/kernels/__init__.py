@@ -53,6 +53,7 @@ KERNELS: Mapping[str, Kernel] = {
     "memory": _sizes("3", "100000"),
     "tail": _sizes("80", "25000000", "-mcpu=generic+tail_call"),
     "integers": _sizes("1", "100000"),
+    "scatter": _sizes("4 2 20", "6144 16 400000"),
 }
 
 FILES = _sizes("25", "3000", source="files.c")

@@ -49,17 +49,18 @@ class World:
 
     text: str
     own: dict[str, HostFunction] = field(default_factory=dict)
+    counted: bool = False
 
     def __post_init__(self) -> None:
-        self.program = Program.load(wasm(self.text), cache=NO_CACHE)
+        self.program = Program.load(wasm(self.text), counted=self.counted, cache=NO_CACHE)
         self.host = Host(HostConfig(stdin=None, stdout=None, stderr=None))
         self.guest = self.new()
 
     def new(self) -> Guest:
-        return Guest(self.program, self._provide)
-
-    def _provide(self, module: str, name: str) -> HostFunction | None:
-        return self.own.get(name) if module == "h" else self.host.function(module, name)
+        provide = self.host.provider(self.program.info.imports)
+        return Guest(
+            self.program, lambda m, name: self.own.get(name) if m == "h" else provide(m, name)
+        )
 
     def again(self) -> None:
         """The stopped guest and its host, captured, and restored into new ones."""

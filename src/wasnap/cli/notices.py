@@ -9,10 +9,8 @@ command. What a record carries as ``fields`` is part of its JSON, beside ``time`
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 FORMATS = ("text", "json")
@@ -45,6 +43,9 @@ def say(message: str, *, level: str = "info", **fields: Any) -> None:
     """One message, in one write: other processes may share the stream."""
     line = f"wasnap: {message}"
     if _as_json:
+        import json
+        from datetime import UTC, datetime
+
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "level": level, "message": message, **fields})
     _write(line)

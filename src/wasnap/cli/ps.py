@@ -8,7 +8,7 @@ import time
 import click
 import msgspec
 
-from wasnap import control
+from wasnap.control import client
 
 _COLUMNS = ("PID", "STATE", "AGE", "SNAPSHOT", "TAKEN", "JOURNAL", "PROGRAM")
 
@@ -22,7 +22,7 @@ def ps(as_json: bool) -> None:
       wasnap ps
       wasnap ps --json
     """
-    found = control.running()
+    found = client.running()
     if as_json:
         rows = [
             {
@@ -42,7 +42,7 @@ def ps(as_json: bool) -> None:
         click.echo("  ".join([*cells, line[-1]]))
 
 
-def _row(process: control.Running) -> tuple[str, ...]:
+def _row(process: client.Running) -> tuple[str, ...]:
     status = process.status
     program = " ".join(process.command)
     if status is None:

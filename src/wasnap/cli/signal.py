@@ -6,7 +6,7 @@ from signal import Signals
 
 import click
 
-from wasnap import control
+from wasnap.control import client, messages
 from wasnap.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def signal(pid: int, name: str) -> None:
       wasnap signal 4711 SIGSTOP
       wasnap signal 4711 ALRM
     """
-    control.ask(pid, control.Signal(number=_number(name)))
+    client.ask(pid, messages.Signal(number=_number(name)))
 
 
 def _number(name: str) -> int:

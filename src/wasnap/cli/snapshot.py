@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wasnap import control
+from wasnap.control import client, messages
 
 
 @click.command()
@@ -17,6 +17,6 @@ def snapshot(label: str, pid: int) -> None:
       wasnap snapshot 4711
       wasnap snapshot --label "before the upgrade" 4711
     """
-    taken = control.ask(pid, control.Snapshot(label=label))
-    assert isinstance(taken, control.Taken)
+    taken = client.ask(pid, messages.Snapshot(label=label))
+    assert isinstance(taken, messages.Taken)
     click.echo(taken.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wasnap import control
+from wasnap.control import client, messages
 
 
 @click.command()
@@ -18,6 +18,6 @@ def stop(label: str, pid: int) -> None:
     \b
       wasnap stop 4711
     """
-    taken = control.ask(pid, control.Stop(label=label))
-    assert isinstance(taken, control.Taken)
+    taken = client.ask(pid, messages.Stop(label=label))
+    assert isinstance(taken, messages.Taken)
     click.echo(taken.id)

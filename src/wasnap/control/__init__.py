@@ -9,19 +9,3 @@ Only the same user gets in: the directory is theirs and closed to others, and bo
 kernel who is at the other end. A socket is named after its process; one that nobody listens on is
 removed by whoever notices, so what a killed process leaves behind goes away by itself.
 """
-
-from wasnap.control.client import NoSuchProcess, Running, ask, running
-from wasnap.control.messages import Signal, Snapshot, Status, StatusOf, Stop, Taken
-
-__all__ = [
-    "NoSuchProcess",
-    "Running",
-    "Signal",
-    "Snapshot",
-    "Status",
-    "StatusOf",
-    "Stop",
-    "Taken",
-    "ask",
-    "running",
-]

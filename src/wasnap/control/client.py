@@ -6,8 +6,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from wasnap.control import messages, place
 from wasnap.control.messages import Answer, Message, Refused, Status, StatusOf
@@ -31,8 +32,7 @@ class _Other(WasnapError):
         self.exit_code = refused.exit_code
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """A process that is there. ``state``: its own, or ``stopped`` (by SIGSTOP), or ``silent``.
 
     ``status``: None if it does not say; ``command``: what it runs, or how it was started.

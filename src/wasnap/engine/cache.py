@@ -26,7 +26,6 @@ import logging
 import mmap
 import os
 import stat
-import tempfile
 import zlib
 from pathlib import Path
 from struct import Struct
@@ -111,6 +110,8 @@ class Cache:
         """Put an entry there, in place of what may be there. Never raises."""
         if not self.usable:
             return
+        import tempfile  # a program that is found here needs none
+
         path = self._path(key)
         head = FOOTER.pack(MAGIC, len(code), len(meta), zlib.crc32(meta, zlib.crc32(code)), 0)
         head = head[:_FOOTER_CRC_AT]

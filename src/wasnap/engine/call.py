@@ -74,6 +74,12 @@ class Company(Protocol):
     def all_wait(self) -> bool:
         """Whether no thread runs."""
 
+    def lives(self, thread: int) -> bool:
+        """Whether it has not ended."""
+
+    def alone(self) -> bool:
+        """Whether only one has not."""
+
 
 class GuestCall:
     """Implements ``host.protocol.Call``; one for the life of a guest thread.
@@ -140,6 +146,11 @@ class GuestCall:
             self.waiting = False
         return done()
 
+    def thread_ended(self) -> None:
+        """Another guest thread has; from any thread."""
+        if self.waiting:
+            self._wake.set()
+
     def unpark(self) -> None:
         """See ``host.protocol.Call.unpark``."""
         self._wake.set()
@@ -148,6 +159,14 @@ class GuestCall:
         """See ``host.protocol.Call.spawn``."""
         assert self._company is not None
         self._company.spawn(thread, args)
+
+    def lives(self, thread: int) -> bool:
+        """See ``host.protocol.Call.lives``."""
+        return self._company is not None and self._company.lives(thread)
+
+    def alone(self) -> bool:
+        """See ``host.protocol.Call.alone``."""
+        return self._company is None or self._company.alone()
 
     def _wait(
         self,

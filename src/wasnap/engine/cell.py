@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import secrets
 from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
@@ -81,7 +80,7 @@ def _search(memory: int, base: int, value: bytes) -> Iterator[int]:
 
 
 def _set_unlikely(context: native.Context, cell: Any) -> bytes:
-    value = secrets.randbits(31) | 1
+    value = int.from_bytes(os.urandom(4), "little") >> 1 | 1
     _set(context, cell, value)
     return value.to_bytes(4, "little")
 

@@ -3,24 +3,26 @@
 A cache hit needs no decoding, no instrumentation and no compilation; only when a continuation is
 wanted that is not cached either is the original decoded.
 
-The key of an entry: the module's SHA-256, the engine's version and configuration, the transform's
-version and source, and whether safepoints are counted. The entry of a continuation is the program's
+The key of an entry: the module's SHA-256, the transform's version and source, whether safepoints
+are counted, and the engine's version and configuration. The entry of a continuation is the program's
 with the site's number.
+
+A journal says what its module's SHA-256 is, and that is believed as far as *finding* a program goes:
+summing up 25 MB takes longer than all the rest of a warm start. Nothing is ever made, or put into the
+cache, under a sum that was not computed here.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import re
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import wasmtime
@@ -29,9 +31,11 @@ from wasmtime import _ffi as ffi
 import wasnap.instrument
 from wasnap.engine import config, native
 from wasnap.engine.cache import Cache
-from wasnap.errors import InvalidModule, UnsupportedModule, WasnapError
+from wasnap.errors import CannotResume, InvalidModule, UnsupportedModule, WasnapError
 from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
-from wasnap.wasm.module import Module
+
+if TYPE_CHECKING:
+    from wasnap.wasm.module import Module
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -148,18 +152,31 @@ class Program:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, module: bytes, *, counted: bool = False, cache: Cache | None = None) -> Program:
+    def load(
+        cls,
+        module: bytes,
+        *,
+        counted: bool = False,
+        cache: Cache | None = None,
+        sha256: bytes | None = None,
+    ) -> Program:
         """The program of a module: from the cache, or instrumented, compiled and stored.
 
-        Raises InvalidModule or UnsupportedModule.
+        ``sha256``: what somebody says that the module's is. Raises InvalidModule or
+        UnsupportedModule; CannotResume, perhaps only when a continuation is made, for a wrong
+        ``sha256``.
         """
         cache = Cache.default() if cache is None else cache
-        key = cache_key(module, counted)
+        key = cache_key(sha256 or _sha256(module), counted)
         cached = _from_cache(cache, key, ProgramInfo)
+        if sha256 is not None and cached is None:
+            _must_be(module, sha256)
         if cached is not None:
             info, compiled = cached
 
             def sites() -> Sites:
+                if sha256 is not None:
+                    _must_be(module, sha256)
                 return wasnap.instrument.Continuations(_decode(module), info)
 
         else:
@@ -203,6 +220,8 @@ class Program:
         if self._sites is None:
             self._sites = self._make_sites()
         sites = self._sites
+        from concurrent.futures import ThreadPoolExecutor
+
         # Sites is for one thread; compiling is not, and does not hold the interpreter.
         with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
             compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
@@ -229,12 +248,29 @@ class Program:
         return f"{self.key}.{n}"
 
 
-def cache_key(module: bytes, counted: bool) -> str:
+def cache_key(sha256: bytes, counted: bool) -> str:
     """What an entry of the code cache is found by."""
-    digest = hashlib.sha256(module).hexdigest()
-    transform = f"{TRANSFORM_VERSION}.{_transform_source():08x}"
-    text = f"{digest} {config.fingerprint()} transform={transform} counted={int(counted)}"
-    return hashlib.sha256(text.encode()).hexdigest()
+    transform = f"{TRANSFORM_VERSION}-{_transform_source():08x}"
+    return f"{sha256.hex()}-{transform}-{int(counted)}-{_engine()}"
+
+
+def _engine() -> str:
+    """The engine and its settings, short: there are but a few in a machine's life."""
+    return f"{zlib.crc32(config.fingerprint().encode()):08x}"
+
+
+def _sha256(module: bytes) -> bytes:
+    import hashlib  # 3 ms, for its library of ciphers
+
+    return hashlib.sha256(module).digest()
+
+
+def _must_be(module: bytes, sha256: bytes) -> None:
+    if _sha256(module) != sha256:
+        raise CannotResume(
+            "the module in the journal is not the one that its start record names",
+            "look at it: wasnap journal inspect",
+        )
 
 
 @lru_cache(maxsize=1)
@@ -274,7 +310,7 @@ def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
 
 
 def _load_text(text: str, cache: Cache) -> wasmtime.Module:
-    key = hashlib.sha256(f"{text} {config.fingerprint()}".encode()).hexdigest()
+    key = f"text-{len(text)}-{zlib.crc32(text.encode()):08x}-{_engine()}"
     cached = _from_cache(cache, key, str)
     if cached is not None:
         return cached[1]

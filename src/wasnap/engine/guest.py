@@ -315,6 +315,14 @@ class Guest:
                 for thread in self._threads.values()
             )
 
+    def lives(self, thread: int) -> bool:
+        """See ``host.protocol.Call.lives``."""
+        return thread in self._threads
+
+    def alone(self) -> bool:
+        """See ``host.protocol.Call.alone``."""
+        return len(self._threads) == 1
+
     # -- below -------------------------------------------------------------------------------
 
     def _expect(self, phase: Phase) -> None:
@@ -370,6 +378,8 @@ class Guest:
             if isinstance(event, Finished) and thread is not self._main:
                 del self._threads[thread.number]
                 self._past_activity += thread.machine.call.activity
+                for other in self._threads.values():  # those that wait for its end
+                    other.machine.call.thread_ended()
                 self._tell_if_stopped()
                 return False
             self._phase = Phase.DONE

@@ -10,8 +10,18 @@ journal that is replaced (``--fresh``, ``compact``) is a new file, while the old
 it is mapped.
 
 A process may have some 65,000 mappings, and each costs a little. So short runs are read, as is what
-is left when ``MAPPINGS_MAX`` of the longest are mapped, and whatever cannot be mapped: compressed
-pages, or a file system without mappings.
+is left when ``MAPPINGS_MAX`` are mapped, and whatever cannot be mapped: compressed pages, or a file
+system without mappings.
+
+Later snapshots leave a memory's image in pieces: what they hold lies scattered over what an earlier
+one had in one run. The pieces of such a run are mapped as one (a *span*), with stale pages between
+them; what belongs there is put over it, by a mapping or by reading::
+
+    in the journal   AAAAAAAAAAAAAAAA   x  y           the memory    AAAAxAAAAAyAAAAA
+    mapped           AAAAAAAAAAAAAAAA                  read on top       x     y
+
+Wider spans are mapped first. Whether a piece is seen in the end is not argued but looked up: for each
+the span that was mapped over it last (``_visible``). Those that are not are read.
 """
 
 from __future__ import annotations
@@ -20,15 +30,19 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from wasnap.errors import CannotResume
 
-MAPPINGS_MAX: Final = 1000
+MAPPINGS_MAX: Final = 8192
 MAPPED_MIN: Final = 1 << 16
-"""Shorter runs are read: that is quicker than a mapping and the faults that follow it."""
+"""Spans that show less are read: that is quicker than a mapping and the faults that follow it."""
 
+JOINED_MAX: Final = 1 << 18
+"""Bytes between two pieces of a span: at most so much at a time is mapped to be covered again."""
+
+_ZERO, _ELSEWHERE = -1, -2
+"""In place of a piece's file."""
 _IOV_MAX = 1024
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _MAP_FIXED = 0x10
@@ -73,6 +87,19 @@ class PackedExtent(NamedTuple):
     length: int
 
 
+class _Span(NamedTuple):
+    """Pieces ``low`` to ``high`` of an image begin and end with one of this ``line``: a file, and how
+    far memory is ahead of it. ``shown``: bytes in those of its line.
+    """
+
+    line: tuple[int, int]
+    low: int
+    high: int
+    start: int
+    end: int
+    shown: int
+
+
 class MemoryImage(NamedTuple):
     """The contents of one memory: its size in bytes; bytes outside the extents are zero.
 
@@ -91,18 +118,29 @@ def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX)
     of its memory or file, OSError where the system refuses.
     """
     _check(image.extents, image.size)
-    if image.size:
-        _map(address, image.size, -1, 0)
-    files = [extent for extent in image.extents if isinstance(extent, FileExtent)]
+    if not image.size:
+        return 0
+    _map(address, image.size, -1, 0)
+    room = _window(address, image.size)
     copied = 0
-    for group in _consecutive(_map_longest(address, files, mappings_max)):
-        copied += _read(address, group)
+    left = []
+    pieces = _pieces(image)
+    seen = _visible(pieces, _map_widest(address, pieces, mappings_max))
+    for piece, line in zip(pieces, seen, strict=True):
+        if piece.fd >= 0:
+            if line != _line(piece):
+                left.append(piece)
+        elif line is not None and piece.fd == _ZERO:
+            ctypes.memset(address + piece.address, 0, piece.length)
+            copied += piece.length
+    for group in _consecutive(left):
+        copied += _read(room, group)
     for extent in image.extents:
         if isinstance(extent, BufferExtent):
-            copied += _write(address, extent)
+            copied += _write(room, extent)
     for extent in image.unpack():
         _check([extent], image.size)
-        copied += _write(address, extent)
+        copied += _write(room, extent)
     return copied
 
 
@@ -111,27 +149,76 @@ def _check(extents: Iterable[FileExtent | BufferExtent | PackedExtent], size: in
         raise CannotResume("the snapshot's memory has contents beyond its end")
 
 
-def _map_longest(address: int, files: list[FileExtent], mappings_max: int) -> list[FileExtent]:
-    """Map the longest extents; those that are left."""
-    mappable = [e for e in files if e.length >= MAPPED_MIN and not _crooked(address, e)]
-    mappable.sort(key=lambda extent: extent.length, reverse=True)
-    mapped = set()
-    for fd, extents in groupby(mappable[:mappings_max], lambda extent: extent.fd):
-        size = os.fstat(fd).st_size
-        for extent in extents:
-            if extent.offset + extent.length > size:
-                raise _cut_off()
-            try:
-                _map(address + extent.address, extent.length, fd, extent.offset)
-            except OSError:  # not on this file system, or too many: they can be read
-                return [extent for extent in files if extent not in mapped]
-            mapped.add(extent)
-    return [extent for extent in files if extent not in mapped]
+def _pieces(image: MemoryImage) -> list[FileExtent]:
+    """All of the memory, in order: also what is zero, or comes from elsewhere."""
+    pieces: list[FileExtent] = []
+    free = 0
+    for extent in sorted(image.extents, key=lambda extent: extent.address):
+        start = extent.address
+        if start > free:
+            pieces.append(FileExtent(free, start - free, _ZERO, 0))
+        if isinstance(extent, FileExtent):
+            pieces.append(extent)
+        else:
+            pieces.append(FileExtent(start, extent.length, _ELSEWHERE, 0))
+        free = start + extent.length
+    if free < image.size:
+        pieces.append(FileExtent(free, image.size - free, _ZERO, 0))
+    return pieces
 
 
-def _crooked(address: int, extent: FileExtent) -> bool:
-    """Whether it cannot be mapped, because something does not lie at a page's beginning."""
-    return bool((address + extent.address | extent.offset | extent.length) % mmap.PAGESIZE)
+def _line(piece: FileExtent) -> tuple[int, int]:
+    return piece.fd, piece.address - piece.offset
+
+
+def _spans(address: int, pieces: list[FileExtent]) -> list[_Span]:
+    """All that are worth a mapping."""
+    found: list[list[int]] = []  # as in _Span, after its line
+    lines: list[tuple[int, int]] = []
+    last: dict[tuple[int, int], list[int]] = {}
+    for number, (start, length, fd, offset) in enumerate(pieces):
+        if fd < 0 or (address + start | offset | length) % mmap.PAGESIZE:  # cannot be mapped
+            continue
+        line = (fd, start - offset)
+        span = last.get(line)
+        if span is None or start - span[3] > JOINED_MAX:
+            span = last[line] = [number, 0, start, 0, 0]
+            found.append(span)
+            lines.append(line)
+        span[1] = number + 1
+        span[3] = start + length
+        span[4] += length
+    return [
+        _Span(line, *span) for line, span in zip(lines, found, strict=True) if span[4] >= MAPPED_MIN
+    ]
+
+
+def _map_widest(address: int, pieces: list[FileExtent], most: int) -> list[_Span]:
+    """Map the spans that show most; those that are, in that order."""
+    spans = _spans(address, pieces)
+    if len(spans) > most:
+        spans = sorted(spans, key=lambda span: span.shown, reverse=True)[:most]
+    spans.sort(key=lambda span: span.end - span.start, reverse=True)
+    sizes: dict[int, int] = {}
+    for number, span in enumerate(spans):
+        fd, ahead = span.line
+        if fd not in sizes:
+            sizes[fd] = os.fstat(fd).st_size
+        if span.end - ahead > sizes[fd]:
+            raise _cut_off()
+        try:
+            _map(address + span.start, span.end - span.start, fd, span.start - ahead)
+        except OSError:  # not on this file system, or too many: they can be read
+            return spans[:number]
+    return spans
+
+
+def _visible(pieces: list[FileExtent], mapped: list[_Span]) -> list[tuple[int, int] | None]:
+    """For each piece the line that its part of memory shows now; None: none, it is zero."""
+    seen: list[tuple[int, int] | None] = [None] * len(pieces)
+    for span in mapped:
+        seen[span.low : span.high] = [span.line] * (span.high - span.low)
+    return seen
 
 
 def _map(address: int, length: int, fd: int, offset: int) -> None:
@@ -159,8 +246,8 @@ def _consecutive(files: list[FileExtent]) -> Iterator[list[FileExtent]]:
         yield group
 
 
-def _read(address: int, group: list[FileExtent]) -> int:
-    windows = [_window(address + extent.address, extent.length) for extent in group]
+def _read(room: memoryview, group: list[FileExtent]) -> int:
+    windows = [room[extent.address : extent.address + extent.length] for extent in group]
     fd, offset = group[0].fd, group[0].offset
     total = sum(extent.length for extent in group)
     while windows:
@@ -178,8 +265,9 @@ def _read(address: int, group: list[FileExtent]) -> int:
     return total
 
 
-def _write(address: int, extent: BufferExtent) -> int:
-    _window(address + extent.address, extent.length)[:] = memoryview(extent.data).cast("B")
+def _write(room: memoryview, extent: BufferExtent) -> int:
+    end = extent.address + extent.length
+    room[extent.address : end] = memoryview(extent.data).cast("B")
     return extent.length
 
 

@@ -47,7 +47,7 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended
+from wasnap.host.protocol import Exit, HostFunction, Stop, Suspended, ThreadExit
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -284,6 +284,8 @@ class Machine:
                 return Stopped()
             except Exit as error:
                 return Exited(error.code)
+            except ThreadExit:
+                return Finished(())
         callee = self._callee(self._entries[self._entry].export)
         slots = values.raw_slots((), len(callee.results))
         if frames:
@@ -306,6 +308,8 @@ class Machine:
         raised = self._edge.take()
         if isinstance(raised, Exit):
             return Exited(raised.code)
+        if isinstance(raised, ThreadExit):
+            return Finished(())
         if raised is not None:
             return Failed(raised)
         if ended is not None:

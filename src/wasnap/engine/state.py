@@ -6,7 +6,6 @@ snapshot reads those in place (``Guest.memories``) and hands them back as ``Memo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -66,34 +65,29 @@ class EngineState(msgspec.Struct, frozen=True):
         return self.threads[0]
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(msgspec.Struct, frozen=True):
     """The guest called ``proc_exit`` (a host function raised ``Exit``)."""
 
     code: int
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """The last entry returned; ``results`` are raw values."""
 
     results: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """The guest is unwound: it can be captured, and it can proceed."""
 
 
-@dataclass(frozen=True)
-class Trapped:
+class Trapped(msgspec.Struct, frozen=True):
     """The guest trapped."""
 
     trap: GuestTrap
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """Something on our side failed: a host function raised what it should not, or the like."""
 
     error: BaseException

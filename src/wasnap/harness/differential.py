@@ -4,8 +4,8 @@ All that is random comes from the seed. Three ways to disturb:
 
     safepoints   snapshots at random safepoints of a counted program, which a seed repeats exactly
     times        snapshots at random times
-    kills        SIGKILL at random times, most of them some time after a snapshot; whatever
-                 snapshot is there then is resumed, in the same directory
+    kills        SIGKILL at random times; whatever snapshot is there then is resumed, in the same
+                 directory (kills.py)
 
 In the first two the program goes on where it is and must end as it would have; and every snapshot
 is resumed in a process of its own (``python -m wasnap resume``), in a copy of the world as it was
@@ -18,48 +18,33 @@ must repeat; ``system_clock`` is for those whose results do not depend on it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wasnap.engine import Program
 from wasnap.errors import ProcessEnded
-from wasnap.harness.job import Difference, Job, Make, Outcome, compare, opened, outcome
-from wasnap.host import FakeClock, HostState, SeededRandom
-from wasnap.journal import HostRecord, Journal
+from wasnap.harness import commands
+from wasnap.harness.job import (
+    Difference,
+    Make,
+    Outcome,
+    Reference,
+    Report,
+    compare,
+    outcome,
+    process_of,
+    written,
+)
+from wasnap.harness.kills import killed
 from wasnap.process import Process
 
 MODES = ("safepoints", "times", "kills")
-_TIMEOUT_SECONDS = 600
-_POLL_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An undisturbed run. ``safepoints``: how many it passed; ``seconds``: how long it took."""
-
-    outcome: Outcome
-    safepoints: int
-    seconds: float
-
-
-@dataclass
-class Report:
-    """What was done: ``snapshots`` taken, ``resumed`` in processes of their own, ``kills``."""
-
-    seed: int
-    snapshots: int = 0
-    resumed: int = 0
-    kills: int = 0
 
 
 def undisturbed(
@@ -103,7 +88,7 @@ def differential(
         try:
             with _scratch(directory, mode) as where:
                 if mode == "kills":
-                    _kill(make, where, chance, snapshots, reference, report)
+                    killed(make, where, chance, snapshots, reference, report)
                 else:
                     run = _Run(make, where, system_clock=system_clock)
                     run.disturb(chance, snapshots, reference, report, counted=counted)
@@ -211,26 +196,19 @@ class _Run:
         chained: bool = False,
     ) -> tuple[Process, Path]:
         """A process of the job, and where its output goes. ``chained``: it ends at a snapshot."""
-        stdout = self.directory / "stdout"
-        job = self.job
-        process = Process(
-            job.module,
-            job.args,
-            job.env,
-            job.granted,
+        options: dict[str, Any] = {"clock": None} if self._system_clock else {}
+        process = process_of(
+            self.job,
+            self.directory,
+            files,
             journal=journal,
             snapshot_on=None if journal is None else ["explicit"],
             stop_after_snapshot=chained,
-            stdin=opened(files, job.stdin or Path(os.devnull)),
-            stdout=opened(files, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            stderr=opened(files, stdout.with_name("stderr"), os.O_WRONLY | os.O_CREAT),
-            clock=None if self._system_clock else FakeClock(),
-            random=SeededRandom(b"harness"),
             counted=counted,
-            unknown_imports=job.unknown_imports,
             on_snapshot=self.taken.append if chained else self._keep,
+            **options,
         )
-        return process, stdout
+        return process, self.directory / "stdout"
 
     def _keep(self, snapshot: int) -> None:
         """The world as it is at a snapshot, for whoever resumes that."""
@@ -242,62 +220,14 @@ class _Run:
         job = self.job.moved(self.world, world)
         journal = self.directory / f"journal-{snapshot}"
         shutil.copy(self.journal, journal)
-        written = _written(journal, snapshot)
-        resumed = _wasnap("resume", *job.options(), "--at", str(snapshot), str(journal), job=job)
-        stdout = wanted.stdout[:written] + resumed.stdout
-        what = f"resumed from snapshot {snapshot}"
-        if resumed.returncode != wanted.code:
-            what = f"{what} ({resumed.stderr.decode(errors='replace').strip()})"
-        compare(what, outcome(resumed.returncode, stdout, job), wanted)
+        resumed = commands.wasnap(
+            "resume", *job.options(), "--at", str(snapshot), str(journal), job=job
+        )
+        stdout = wanted.stdout[: written(journal, snapshot)] + resumed.stdout
+        found = outcome(resumed.returncode, stdout, job)
+        compare(f"resumed from snapshot {snapshot}", found, wanted, resumed.stderr)
         shutil.rmtree(world)
         journal.unlink()
-
-
-def _kill(
-    make: Make,
-    directory: Path,
-    chance: random.Random,
-    kills: int,
-    reference: Reference,
-    report: Report,
-) -> None:
-    """Kill the process so many times, resuming it each time, and let it end. Raises Difference."""
-    world = directory / "world"
-    world.mkdir(parents=True)
-    job = make(world)
-    journal = directory / "journal"
-    stdout = b""
-    timer = max(0.05, reference.seconds / (4 * kills))
-    for left in range(kills, -1, -1):
-        begun = _newest(journal)
-        options = ["--snapshot-timer", str(timer), *job.options()]
-        if begun is None:
-            stdout = b""
-            shutil.rmtree(world)
-            world.mkdir()
-            job = make(world)
-            command = ["run", *options, *_from_the_start(job, journal)]
-        else:
-            stdout = stdout[: _written(journal, begun)]
-            command = ["resume", *options, str(journal)]
-        limit: float = _TIMEOUT_SECONDS
-        then = None
-        if left:
-            limit = chance.uniform(0, 1.5 * reference.seconds / kills)
-            then = journal if chance.random() < 0.7 else None
-        try:
-            done = _wasnap(*command, job=job, timeout=limit, after=then)
-        except subprocess.TimeoutExpired as expired:
-            if not left:
-                raise Difference(f"no end in {_TIMEOUT_SECONDS} s") from None
-            stdout += expired.stdout or b""
-            report.kills += 1
-            continue
-        stdout += done.stdout
-        found = outcome(done.returncode, stdout, job)
-        compare(f"after {report.kills} kills, last resumed from {begun}", found, reference.outcome)
-        report.resumed += begun is not None
-        return
 
 
 def _chain_of_commands(
@@ -314,21 +244,13 @@ def _chain_of_commands(
         if link:
             command = ["resume", *options, str(journal)]
         else:
-            command = ["run", *options, *job.options(), *_from_the_start(job, journal)]
-        begun = _newest(journal)
-        done = _wasnap(*command, job=job)
+            command = ["run", *options, *job.options(), *commands.from_the_start(job, journal)]
+        begun = commands.newest(journal)
+        done = commands.wasnap(*command, job=job)
         printed += done.stdout
-        if done.returncode or _newest(journal) == begun:  # it came to its end
+        if done.returncode or commands.newest(journal) == begun:  # it came to its end
             break
     return outcome(done.returncode, printed, job), link
-
-
-def _from_the_start(job: Job, journal: Path) -> list[str]:
-    """What ``wasnap run`` is told of a job, beside its directories."""
-    options = ["--journal", str(journal), "--unknown-imports", job.unknown_imports]
-    for name, value in job.env.items():
-        options += ["--env", f"{name}={value}"]
-    return [*options, str(job.module), *job.args]
 
 
 def _ask(process: Process, times: list[float]) -> None:
@@ -341,62 +263,6 @@ def _ask(process: Process, times: list[float]) -> None:
             process.snapshot()
         except ProcessEnded:
             return
-
-
-def _wasnap(
-    *command: str, job: Job, timeout: float = _TIMEOUT_SECONDS, after: Path | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run ``python -m wasnap`` in a process of its own; killed when the time is over.
-
-    ``after``: the time begins when the next snapshot is in this journal.
-    """
-    environment = dict(os.environ)
-    source = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, (source, environment.get("PYTHONPATH")))
-    )
-    with open(job.stdin or os.devnull, "rb") as stdin:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "wasnap", *command],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
-        try:
-            if after is not None:
-                newest = _newest(after)
-                deadline = time.monotonic() + _TIMEOUT_SECONDS
-                while process.poll() is None and time.monotonic() < deadline:
-                    if _newest(after) != newest:
-                        break
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.communicate(timeout=_POLL_SECONDS)  # what it prints is kept
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired as expired:
-            process.kill()
-            expired.stdout, expired.stderr = process.communicate()
-            raise
-        finally:
-            process.kill()
-            process.wait()
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def _newest(journal: Path) -> int | None:
-    """The newest snapshot in a journal; None if there is none."""
-    if not journal.exists() or not journal.stat().st_size:
-        return None
-    with Journal.open(journal) as opened:
-        there = opened.snapshots
-    return there[-1].id if there else None
-
-
-def _written(journal: Path, snapshot: int) -> int:
-    """How many bytes had been written to stdout at a snapshot."""
-    with Journal.open(journal) as opened:
-        record = opened.load(snapshot, verify=False).record(HostRecord)
-    return HostState.from_plain(record.state).written.get("stdout", 0)
 
 
 def _differences(moments: list[int]) -> list[int]:

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import pytest
 
-from wasnap.harness.differential import MODES, Reference, Report, differential
-from wasnap.harness.job import Make
+from wasnap.harness.differential import MODES, differential
+from wasnap.harness.job import Make, Reference, Report
 
 
 class SaveAnywhere(Protocol):

@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
 
 from wasnap import host
-from wasnap.host import UnknownImports
+from wasnap.host import FakeClock, HostState, SeededRandom, UnknownImports
+from wasnap.journal import HostRecord, Journal
+from wasnap.process import Process
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Job:
             self,
             dirs={guest: move(path) for guest, path in self.dirs.items()},
             mappings={
-                guest: replace(mapping, host=str(move(Path(mapping.host))))
+                guest: msgspec.structs.replace(mapping, host=str(move(Path(mapping.host))))
                 if mapping.kind == "overlay"
                 else mapping
                 for guest, mapping in self.mappings.items()
@@ -80,6 +84,28 @@ class Outcome(NamedTuple):
     files: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run. ``safepoints``: how many it passed; ``seconds``: how long it took."""
+
+    outcome: Outcome
+    safepoints: int
+    seconds: float
+
+
+@dataclass
+class Report:
+    """What was done: ``snapshots`` taken, ``resumed`` in processes of their own, ``kills``; and how
+    many of these left a snapshot that was not committed (``torn``).
+    """
+
+    seed: int
+    snapshots: int = 0
+    resumed: int = 0
+    kills: int = 0
+    torn: int = 0
+
+
 class Difference(AssertionError):
     """A disturbed run did not come out like the undisturbed one."""
 
@@ -96,10 +122,39 @@ def outcome(code: int, stdout: bytes, job: Job) -> Outcome:
     return Outcome(code, stdout, {path.name: _digest(path) for path in job.outputs})
 
 
-def compare(what: str, found: Outcome, wanted: Outcome) -> None:
-    """Raises Difference, which says ``what`` differs, and where first."""
+def process_of(
+    job: Job, directory: Path, files: ExitStack, *, fresh: bool = True, **options: Any
+) -> Process:
+    """The process of a job, with a fake clock unless told otherwise. ``fresh``: it has a program of
+    its own, and does not come from a journal. Its output goes to files in ``directory``, which are
+    open until ``files`` is closed. ``options``: as for Process."""
+    options.setdefault("clock", FakeClock())
+    return Process(
+        job.module if fresh else None,
+        job.args if fresh else (),
+        job.env if fresh else None,
+        job.granted,
+        stdin=opened(files, job.stdin or Path(os.devnull)),
+        stdout=opened(files, directory / "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        stderr=opened(files, directory / "stderr", os.O_WRONLY | os.O_CREAT),
+        random=SeededRandom(b"harness"),
+        unknown_imports=job.unknown_imports,
+        **options,
+    )
+
+
+def written(journal: Path, snapshot: int) -> int:
+    """How many bytes had been written to stdout at a snapshot."""
+    with Journal.open(journal) as there:
+        record = there.load(snapshot, verify=False).record(HostRecord)
+    return HostState.from_plain(record.state).written.get("stdout", 0)
+
+
+def compare(what: str, found: Outcome, wanted: Outcome, stderr: bytes = b"") -> None:
+    """Raises Difference, which says ``what`` differs, and where first. ``stderr``: for people."""
     if found.code != wanted.code:
-        raise Difference(f"{what}: exit code {found.code}, not {wanted.code}")
+        why = stderr.decode(errors="replace").strip()
+        raise Difference(f"{what}: exit code {found.code}, not {wanted.code}; {why}")
     if found.stdout != wanted.stdout:
         at = _first_difference(found.stdout, wanted.stdout)
         raise Difference(

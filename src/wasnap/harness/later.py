@@ -3,24 +3,29 @@ directory that it left behind, must end like an undisturbed run."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from wasnap.harness.differential import undisturbed
-from wasnap.harness.job import Job, Make, compare, opened, outcome
-from wasnap.host import FakeClock, HostState, SeededRandom
-from wasnap.journal import HostRecord, Journal
-from wasnap.process import Process
+from wasnap.harness.job import Job, Make, compare, outcome, process_of, written
 
 
-def later(make: Make, directory: Path, chance: random.Random, *, points: int) -> int:
+def later(
+    make: Make,
+    directory: Path,
+    chance: random.Random,
+    *,
+    points: int,
+    between: Callable[[Path], None] = lambda _: None,
+) -> int:
     """A snapshot at so many random safepoints, the program gone at a random one after each; resumed
     in the same directory. Returns how often. Raises Difference.
 
     Every third time one more snapshot is taken in between, and the first one gone back to.
+    ``between``: what is done to the journal when the program is gone.
     """
     reference = undisturbed(make, directory / "undisturbed")
     for number in range(points):
@@ -31,7 +36,8 @@ def later(make: Make, directory: Path, chance: random.Random, *, points: int) ->
         rest = chance.randint(1, max(1, reference.safepoints - first))
         steps = [first, rest] if number % 3 else [first, (rest + 1) // 2, (rest + 1) // 2]
         _run(here, job, steps)
-        printed = (here / "stdout").read_bytes()[: _written(here / "journal")]
+        between(here / "journal")
+        printed = (here / "stdout").read_bytes()[: written(here / "journal", 1)]
         code = _run(here, job, None)
         printed += (here / "stdout").read_bytes()
         what = f"snapshot at {first}, gone {rest} later, resumed"
@@ -51,28 +57,15 @@ def _run(here: Path, job: Job, steps: list[int] | None) -> int:
 
     fresh = steps is not None
     with ExitStack() as files:
-        process = Process(
-            job.module if fresh else None,
-            job.args if fresh else (),
-            job.env if fresh else None,
-            dirs=job.granted,
+        process = process_of(
+            job,
+            here,
+            files,
+            fresh=fresh,
             journal=here / "journal",
             at=None if fresh else 1,
             snapshot_on=["explicit"],
-            stdin=opened(files, job.stdin or Path(os.devnull)),
-            stdout=opened(files, here / "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            stderr=opened(files, here / "stderr", os.O_WRONLY | os.O_CREAT),
-            clock=FakeClock(),
-            random=SeededRandom(b"harness"),
             counted=steps or (),
-            unknown_imports=job.unknown_imports,
             on_snapshot=on_snapshot,
         )
         return process.run()
-
-
-def _written(journal: Path) -> int:
-    """How many bytes of its output the first snapshot had seen."""
-    with Journal.open(journal) as there:
-        record = there.load(1, verify=False).record(HostRecord)
-    return HostState.from_plain(record.state).written.get("stdout", 0)

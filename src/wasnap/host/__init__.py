@@ -23,6 +23,7 @@ Map of the room::
     signals.py      what a signal does to a guest that sends it to itself
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
+    wasix/          what wasix_32v1 has beyond them; loaded only for modules that import it
 """
 
 from .clock import Clock, FakeClock, SystemClock

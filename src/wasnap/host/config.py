@@ -6,8 +6,9 @@ process gets at the directories that the resuming user mapped (see ``world.Host.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 UnknownImports: TypeAlias = Literal["refuse", "trap", "zero"]
 """What becomes of an imported function that nobody has: see ``unknown.py``."""
@@ -25,8 +26,7 @@ TREE_SIZE: Final = 1 << 30
 """Bytes that a tmp or an overlay may hold in memory, unless its mapping says otherwise."""
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True):
     """One directory the guest sees.
 
     ``guest`` is the name the guest finds it under (``/``, ``/data``, ``.``): preopens are looked up
@@ -61,8 +61,7 @@ class Mapping:
         return cls(host, guest, readonly, "overlay", size)
 
 
-@dataclass(frozen=True)
-class HostConfig:
+class HostConfig(msgspec.Struct, frozen=True):
     """Everything a guest is given at its start.
 
     ``args``: with the program's name first. ``env``: name to value. Both are encoded as the file
@@ -73,7 +72,7 @@ class HostConfig:
     """
 
     args: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = {}
     dirs: tuple[Mapping, ...] = ()
     stdin: int | None = 0
     stdout: int | None = 1

@@ -7,7 +7,9 @@ Each kind (``file.File``, ``directory.Directory``, ``stream.Stream``, ...) captu
 msgspec Struct and restores itself from it in two steps: ``restore`` opens and checks and changes
 nothing, raising ``Missing`` with one difference; ``rewind`` then makes the world as it was.
 
-Invariants: a number is unique while it is open; a new one gets the lowest free number (POSIX).
+Invariants: a number is unique while it is open; a new one gets the lowest free number (POSIX). What
+is open may have several numbers (``duplicate``): it is closed with the last of them, and a snapshot
+holds it once (``SameState`` stands for the others).
 Methods that a kind does not define fail as ``refuse`` says.
 """
 
@@ -19,7 +21,6 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +31,9 @@ from .protocol import Call
 
 if TYPE_CHECKING:
     from .mapped import Root
+
+NUMBERS_MAX = 65_536
+"""A guest cannot choose a number as large as this."""
 
 Views = Sequence[memoryview]
 K = TypeVar("K", bound="Root")
@@ -83,8 +87,14 @@ class Access(msgspec.Struct, frozen=True):
         return cls(readable, writable, d.fdflags, d.rights, d.inheriting)
 
 
-@dataclass
-class Scene:
+class SameState(msgspec.Struct, frozen=True, tag="same"):
+    """A further number of what ``of``, a lower number, is."""
+
+    number: int
+    of: int
+
+
+class Scene(msgspec.Struct):
     """What descriptors need of each other while a snapshot is captured or restored."""
 
     roots: dict[str, Root]
@@ -93,9 +103,9 @@ class Scene:
     """stdin, stdout, stderr -> the descriptor of this process."""
     listening: Sequence[int] = ()
     """Descriptors of this process that listen: what the guest is given."""
-    unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
+    unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
-    restored: dict[int, Descriptor] = field(default_factory=dict)
+    restored: dict[int, Descriptor] = {}
 
     def root(self, guest: str, kind: type[K]) -> K:
         """The mapping called ``guest``, which must be of the kind it was."""
@@ -210,6 +220,9 @@ class Descriptors:
         self._free: list[int] = []
         self._next = 0
         self._lock = threading.Lock()
+        self._further: dict[int, int] = {}  # id of a descriptor -> numbers beyond its first
+        self.cloexec: set[int] = set()
+        """Numbers that a program which takes this one's place is not to get."""
 
     def get(self, number: int, right: int = 0) -> Descriptor:
         """The descriptor, if it has all of ``right``. Raises OSError (EBADF) or NotCapable."""
@@ -221,16 +234,83 @@ class Descriptors:
             raise descriptor.refuse(right & ~descriptor.rights)
         return descriptor
 
+    def find(self, number: int) -> Descriptor | None:
+        """The descriptor, if there is one of this number."""
+        return self._open.get(number)
+
     def add(self, descriptor: Descriptor) -> int:
         """Give it the lowest free number."""
         with self._lock:
-            if self._free:
-                number = heapq.heappop(self._free)
-            else:
-                number = self._next
-                self._next += 1
+            number = self._lowest(0)
             self._open[number] = descriptor
         return number
+
+    def _lowest(self, least: int) -> int:
+        """Take the lowest free number that is not below ``least``."""
+        higher = []
+        while self._free:
+            number = heapq.heappop(self._free)
+            if number >= least:
+                break
+            higher.append(number)
+        else:
+            number = self._next
+            while number < least:
+                heapq.heappush(self._free, number)
+                number += 1
+            self._next = number + 1
+        for free in higher:
+            heapq.heappush(self._free, free)
+        return number
+
+    def duplicate(self, number: int, least: int = 0) -> int:
+        """A further number, not below ``least``, of what ``number`` is. Raises OSError: EBADF,
+        EINVAL for one that is too large."""
+        if least >= NUMBERS_MAX:
+            raise os_error(errno.EINVAL)
+        with self._lock:
+            if number not in self._open:
+                raise os_error(errno.EBADF)
+            new = self._lowest(least)
+            self._open[new] = self._once_more(self._open[number])
+        return new
+
+    def duplicate_as(self, source: int, target: int) -> None:
+        """``target``, which is closed if it is open, is then a further number of ``source``."""
+        with self._lock:
+            if source not in self._open or target >= NUMBERS_MAX:
+                raise os_error(errno.EBADF)
+            if source == target:
+                return
+            replaced = self._open.pop(target, None)
+            if replaced is None:
+                self._take(target)
+            self._open[target] = self._once_more(self._open[source])
+            self.cloexec.discard(target)
+            last = replaced is not None and self._dropped(replaced)
+        if last and replaced is not None:
+            replaced.close()
+
+    def _take(self, number: int) -> None:
+        """A free number is free no more."""
+        if number >= self._next:
+            for free in range(self._next, number):
+                heapq.heappush(self._free, free)
+            self._next = number + 1
+        else:
+            self._free.remove(number)
+            heapq.heapify(self._free)
+
+    def _once_more(self, descriptor: Descriptor) -> Descriptor:
+        self._further[id(descriptor)] = self._further.get(id(descriptor), 0) + 1
+        return descriptor
+
+    def _dropped(self, descriptor: Descriptor) -> bool:
+        """It lost a number; whether that was its last."""
+        further = self._further.pop(id(descriptor), 0)
+        if further > 1:
+            self._further[id(descriptor)] = further - 1
+        return further == 0
 
     def close(self, number: int) -> None:
         """Close and free the number. The number is free even if closing reports an error."""
@@ -239,7 +319,10 @@ class Descriptors:
             if descriptor is None:
                 raise os_error(errno.EBADF)
             heapq.heappush(self._free, number)
-        descriptor.close()
+            self.cloexec.discard(number)
+            last = self._dropped(descriptor)
+        if last:
+            descriptor.close()
 
     def renumber(self, source: int, target: int) -> None:
         """``target`` is closed, and what ``source`` was is then called ``target``."""
@@ -251,7 +334,10 @@ class Descriptors:
             replaced = self._open[target]
             self._open[target] = self._open.pop(source)
             heapq.heappush(self._free, source)
-        replaced.close()
+            self.cloexec -= {source, target}
+            last = self._dropped(replaced)
+        if last:
+            replaced.close()
 
     def replace_all(self, descriptors: dict[int, Descriptor]) -> None:
         """Become exactly these (closing what was open)."""
@@ -259,6 +345,22 @@ class Descriptors:
         self._open = dict(descriptors)
         self._next = max(descriptors, default=-1) + 1
         self._free = [n for n in range(self._next) if n not in descriptors]
+        seen: set[int] = set()
+        for descriptor in descriptors.values():
+            if id(descriptor) in seen:
+                self._once_more(descriptor)
+            seen.add(id(descriptor))
+        self.cloexec = set()
+
+    def capture(self, scene: Scene) -> list[Any]:
+        """The state of each, in the order of the numbers."""
+        first: dict[int, int] = {}
+        states: list[Any] = []
+        for number, descriptor in self.items():
+            of = first.setdefault(id(descriptor), number)
+            same = of != number
+            states.append(SameState(number, of) if same else descriptor.capture(number, scene))
+        return states
 
     def items(self) -> Iterator[tuple[int, Descriptor]]:
         """In the order of the numbers."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -292,6 +291,8 @@ class HostDirectory(Directory):
         root = scene.root(state.guest, HostRoot)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         if state.place is None:
+            import tempfile
+
             path = b"./removed"
             name = tempfile.mkdtemp()
             fileno = os.open(name, flags)

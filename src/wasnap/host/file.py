@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 
 import msgspec
 
@@ -204,6 +203,8 @@ class HostFile(Descriptor):
             if owner is None:
                 raise Missing(f"the content of descriptor {state.number}, which has no name")
             return os.open(f"/proc/self/fd/{owner.fileno}", flags)
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             file.write(state.content or b"")
             file.flush()

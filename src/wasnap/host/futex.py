@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -43,8 +42,7 @@ class WaiterState(msgspec.Struct, frozen=True):
     woken: bool
 
 
-@dataclass
-class _Waiter:
+class _Waiter(msgspec.Struct):
     thread: int
     place: tuple[int, int]
     call: Call | None = None

@@ -83,6 +83,10 @@ class Exit(Exception):
         self.code = code
 
 
+class ThreadExit(Exception):
+    """A guest thread other than the main one asked to end itself alone."""
+
+
 class Memory(Protocol):
     """Guest linear memory 0. Addresses are unsigned; little-endian; all raise ``Fault``."""
 
@@ -173,6 +177,13 @@ class Call(Protocol):
 
         If a stop is asked for it begins when the process goes on.
         """
+
+    def lives(self, thread: int) -> bool:
+        """Whether guest thread ``thread`` has not ended. A thread that parks looks again when
+        another ends."""
+
+    def alone(self) -> bool:
+        """Whether all other guest threads have ended."""
 
 
 class Audience(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Protocol
 
@@ -52,6 +51,8 @@ class SeededRandom:
         self._counter = counter
 
     def fill(self, view: memoryview) -> None:
+        import hashlib  # 3 ms, for its library of ciphers
+
         for i in range(0, len(view), _CHUNK):
             part = view[i : i + _CHUNK]
             shake = hashlib.shake_128(self._seed + self._counter.to_bytes(8, "little"))

@@ -144,6 +144,17 @@ class Terminal:
             return 80, 24
         return size.columns or 80, size.lines or 24
 
+    def modes(self) -> list[str]:
+        """Names of the termios flags that are set, of those that are saved."""
+        with self._lock:
+            return self._modes()
+
+    def change(self, flags: dict[str, bool]) -> None:
+        """Set or clear these; ``leave`` gives the user back what he had."""
+        with self._lock:
+            modes = {*self._modes()} - flags.keys()
+            self._set_modes([*modes, *(name for name, on in flags.items() if on)])
+
     # -- snapshots --------------------------------------------------------------------------------
 
     def capture(self) -> TerminalState:

@@ -1,8 +1,8 @@
 """Guest threads: ``wasi.thread-spawn``, and the numbers that threads have.
 
 Source: https://github.com/WebAssembly/wasi-threads: a thread is a new instance of the module over
-the same memory, which begins in the export ``wasi_thread_start``. Numbers go from 1 to 2**29 - 1; the
-main thread has none (0 here). They are given in turn, so that a number comes again late.
+the same memory, which begins in the export ``wasi_thread_start``. Numbers go from 1 to 2**29 - 2; the
+main thread has none (0 here; ``MAIN`` for WASIX). They are given in turn, so that a number comes again late.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from .protocol import Call, HostFunction
 
 MODULE: Final = "wasi"
 ENTRY: Final = "wasi_thread_start"
-NUMBER_MAX: Final = 0x1FFF_FFFF
+NUMBER_MAX: Final = 0x1FFF_FFFE
+MAIN: Final = 0x1FFF_FFFF
+"""What WASIX calls the main thread: its libc takes 0 for no thread at all."""
+WAIT_NS_MAX: Final = 24 * 3600 * 1_000_000_000
+"""We look again after this: some ways of waiting take no longer timeouts."""
 _I32 = b"\x7f"
 _EAGAIN: Final = 6
 """WASI's number for it."""
@@ -43,6 +47,13 @@ class Threads:
 
     def spawn(self, call: Call, start_arg: int) -> int:
         """Start a thread with this argument: its number, or a negative one: it cannot be had."""
+        try:
+            return self.start(call, start_arg)
+        except OSError:
+            return -_EAGAIN
+
+    def start(self, call: Call, start_arg: int) -> int:
+        """Start a thread with this argument: its number. Raises OSError (EAGAIN)."""
         while True:
             with self._lock:
                 self._last = number = self._last % NUMBER_MAX + 1
@@ -50,8 +61,6 @@ class Threads:
                 call.spawn(number, (number, start_arg))
             except FileExistsError:  # one that lives since 2**29 others
                 continue
-            except OSError:
-                return -_EAGAIN
             return number
 
     def capture(self) -> ThreadsState:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from . import clock as clocks
 from . import futex
 from .clock import Clock, ClockState, SystemClock
 from .config import Files, HostConfig, Mapping
-from .descriptors import Descriptor, Descriptors, Missing, Scene
+from .descriptors import Descriptor, Descriptors, Missing, SameState, Scene
 from .directory import DirectoryState, HostDirectory
 from .explicit import Explicit
 from .file import FileState, HostFile
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
 
+WASIX = "wasix_32v1"
+DIFFERENT = frozenset(("fd_renumber",))
+"""Functions of preview1 that do something else in a program which also imports WASIX's."""
+
 _STANDARD = ("stdin", "stdout", "stderr")
 _OUTPUTS = _STANDARD[1:]
 
@@ -61,6 +66,7 @@ DescriptorState = (
     | TreeDirectoryState
     | ListenerState
     | ConnectionState
+    | SameState
 )
 
 _KINDS: dict[type, type] = {
@@ -84,6 +90,7 @@ class HostState(msgspec.Struct, frozen=True):
     ``trees``: guest path -> what is mapped there in memory; its content is in the arena's pages.
     ``occasions``: what the guest has done for the first time already, where a trigger watched.
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
+    ``cloexec``: see ``Descriptors``; ``cwd``: the working directory (WASIX), an absolute guest path.
     ``terminal``: what it showed; None: there has never been one.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
@@ -100,6 +107,8 @@ class HostState(msgspec.Struct, frozen=True):
     threads: ThreadsState = ThreadsState()
     futexes: list[WaiterState] = []
     history: HistoryState | None = None
+    cloexec: list[int] = []
+    cwd: bytes = b"/"
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -133,6 +142,7 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.descriptors = Descriptors()
+        self.cwd = b"/"
         self.arena = Arena()
         self.occasions = Occasions()
         self.explicit = Explicit()
@@ -153,6 +163,7 @@ class Host:
         """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
+        self._wasix_functions: dict[str, HostFunction] = {}
         _raise_limit()
         if self._addresses and "LISTEN_FDS" not in config.env:
             self.env.append(b"LISTEN_FDS=%d" % len(self._addresses))
@@ -250,6 +261,8 @@ class Host:
         of a WASI module that we do not have, or have with another type (WasmEdge's sockets), is
         then one that gives ERRNO_NOSYS and warns, so that programs which do not need it run.
         """
+        if module == WASIX:
+            return self._wasix(name, type)
         from . import wasip1  # it needs this module's types
 
         if not self._functions:
@@ -267,10 +280,49 @@ class Host:
             return wasip1.missing(module, name, *type)
         return found
 
+    def _wasix(self, name: str, type: tuple[bytes, bytes] | None) -> HostFunction | None:
+        from . import wasix  # for the few that need it
+
+        if not self._wasix_functions:
+            self._wasix_functions = wasix.functions(self)
+        found = self._wasix_functions.get(name)
+        if type is None or (found is not None and (found.params, found.results) == type):
+            return found
+        return wasix.missing(name, *type)
+
     def provider(self, imports: Iterable[ImportInfo]) -> Callable[[str, str], HostFunction | None]:
         """What gives a guest with these imports its functions: ``function`` with their types."""
         types = {(i.module, i.name): (i.params, i.results) for i in imports}
-        return lambda module, name: self.function(module, name, types.get((module, name)))
+        unix = any(module == WASIX for module, _ in types)
+
+        def provide(module: str, name: str) -> HostFunction | None:
+            type = types.get((module, name))
+            if unix and name in DIFFERENT:  # a libc that has both modules means WASIX's
+                module = WASIX
+            return self.function(module, name, type)
+
+        return provide
+
+    def is_directory(self, path: bytes) -> bool:
+        """Whether there is a directory at an absolute guest path without ``..``: a mapping, what is
+        above one, or one in it. Raises OSError."""
+        prefix = path.rstrip(b"/") + b"/"
+        names = sorted(
+            (os.fsencode(guest).rstrip(b"/") + b"/", g) for guest, g in self._roots.items()
+        )
+        if any(name.startswith(prefix) for name, _ in names):
+            return True
+        for name, root in reversed(names):
+            if prefix.startswith(name):
+                directory = root.preopen()
+                try:
+                    status = directory.stat_at(prefix[len(name) :].rstrip(b"/"), follow=True)
+                finally:
+                    directory.close()
+                return stat.S_ISDIR(status.st_mode)
+        if path == b"/":
+            return True
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     # -- snapshots --------------------------------------------------------------------------
 
@@ -284,7 +336,9 @@ class Host:
             random=self.random.capture(),
             written={name: stream.written for name, stream in self._streams.items()},
             terminal=self._shown if self._terminal is None else self._terminal.capture(),
-            descriptors=[d.capture(n, scene) for n, d in self.descriptors.items()],
+            descriptors=self.descriptors.capture(scene),
+            cloexec=sorted(self.descriptors.cloexec),
+            cwd=self.cwd,
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
             threads=self.threads.capture(),
@@ -323,7 +377,12 @@ class Host:
         path = history if noted else None
         rewind = Rewind(hosts, path, state.history, files, sync=sync)
         files_open = [d for d in state.descriptors if isinstance(d, FileState | DirectoryState)]
-        others = [d for d in state.descriptors if not isinstance(d, FileState | DirectoryState)]
+        same = [d for d in state.descriptors if isinstance(d, SameState)]
+        others = [
+            d
+            for d in state.descriptors
+            if not isinstance(d, FileState | DirectoryState | SameState)
+        ]
         try:
             missing = self._restore_trees(state.trees, arena)
             missing += _restore(others, scene)
@@ -342,9 +401,13 @@ class Host:
         arena.settle()
         for root in self._trees().values():
             root.rewind()
-        for saved in state.descriptors:
+        for saved in [*others, *files_open]:
             scene.restored[saved.number].rewind(saved)
+        for further in same:
+            scene.restored[further.number] = scene.restored[further.of]
         self.descriptors.replace_all(scene.restored)
+        self.descriptors.cloexec = set(state.cloexec)
+        self.cwd = state.cwd
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         self._shown = state.terminal
         for name, stream in self._streams.items():
@@ -379,6 +442,24 @@ class Host:
         if self._terminal is not None and self._shown is not None:
             self._terminal.restore(self._shown)
             self._terminal.paint(self._shown.modes)
+
+    def terminal_size(self) -> tuple[int, int] | None:
+        """Columns and rows of the terminal, if there is one."""
+        return None if self._terminal is None else self._terminal.size()
+
+    def terminal_modes(self) -> list[str] | None:
+        """Names of the termios flags that are set, if there is one."""
+        return None if self._terminal is None else self._terminal.modes()
+
+    def set_terminal_modes(self, flags: dict[str, bool]) -> bool:
+        """Set or clear these termios flags; False: there is none."""
+        if self._terminal is not None:
+            self._terminal.change(flags)
+        return self._terminal is not None
+
+    def are_terminals(self) -> tuple[bool, ...]:
+        """Which of stdin, stdout and stderr are."""
+        return tuple(n in self._standard and os.isatty(self._standard[n]) for n in _STANDARD)
 
     def leave(self) -> None:
         """The guest has ended: the user's terminal is his again."""

@@ -54,7 +54,7 @@ What is polled, and how
 
 What it costs, and what the engine's register allocator punishes
 ----------------------------------------------------------------
-Only what is live at a site is saved, by backward data flow (``scan.py``): saving more keeps dead
+Only what is live at a site is saved, by backward data flow (``liveness.py``): saving more keeps dead
 values alive in the hot code.  Beyond that the cold code must be written with the allocator in mind,
 since its uses of a value are uses like any other (figures: QuickJS, and the kernels, this engine):
 
@@ -70,8 +70,9 @@ since its uses of a value are uses like any other (figures: QuickJS, and the ker
 
 Rooms
 -----
-``scan`` (one pass: types, blocks, sites, liveness), ``callgraph`` (what may suspend; what cannot be
-saved), ``layout`` (frames), ``emit`` (polls, cold code), ``helpers`` (the added functions),
+``scan`` (one pass over a function), ``bytecode`` (its bytes), ``sites`` (what it finds), ``liveness``,
+``callgraph`` (what may suspend; what cannot be saved), ``layout`` (frames),
+``emit`` (polls, cold code), ``helpers`` (the added functions),
 ``transform`` (the whole module), ``continuation``, ``abi`` (names and offsets; what is kept on disk).
 Layout of the control memory and the frames: ``docs/architecture.md``.
 

@@ -6,8 +6,6 @@ compiled code and are all that the engine needs on a second start.  The tables s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
@@ -124,8 +122,7 @@ class ProgramInfo(msgspec.Struct):
     globals: list[SavedGlobal] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """One place in one function where it can stop.
 
     ``kind`` is "call" (after a call), "loop" (at a loop's header) or "tail" (before a tail call).

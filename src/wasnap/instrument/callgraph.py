@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wasnap.errors import UnsupportedModule
-from wasnap.instrument.scan import CALL, INDIRECT, TAIL, FunctionScan, ModuleFacts, SiteScan
+from wasnap.instrument.sites import CALL, INDIRECT, TAIL, FunctionScan, ModuleFacts, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, VALUE_TYPE_NAMES
 
 

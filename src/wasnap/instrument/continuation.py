@@ -27,6 +27,7 @@ from bisect import bisect_right
 
 from wasnap.instrument import abi
 from wasnap.instrument.abi import ProgramInfo, Site
+from wasnap.instrument.bytecode import LEAVING, block_type, leb, skip_instruction, skip_unreached
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.emit import (
     ColdCode,
@@ -42,21 +43,16 @@ from wasnap.instrument.emit import (
 )
 from wasnap.instrument.helpers import Helper, futex_name, futex_of, futex_type, spill
 from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
-from wasnap.instrument.scan import (
+from wasnap.instrument.scan import scan
+from wasnap.instrument.sites import (
     CALL,
     KIND_NAMES,
-    LEAVING,
     LOOP,
     TAIL,
     Frame,
     ModuleFacts,
     SiteScan,
-    block_type,
     futex_at,
-    leb,
-    scan,
-    skip_instruction,
-    skip_unreached,
 )
 from wasnap.instrument.transform import call_params, dispatch_chunks, runs, static_layout
 from wasnap.wasm.encode import encode

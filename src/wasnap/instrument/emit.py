@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from wasnap.instrument.abi import NO_STOP_DEPTH, PUSH, SAVE_EXN, SAVE_REF, SPILL, STOP_WORD
 from wasnap.instrument.layout import Group, Node, PlannedSite
-from wasnap.instrument.scan import LOOP, Frame, SiteScan
+from wasnap.instrument.sites import LOOP, Frame, SiteScan
 from wasnap.wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, FuncType
 
 LOCAL_GET, LOCAL_SET, LOCAL_TEE = 0x20, 0x21, 0x22

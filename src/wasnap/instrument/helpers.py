@@ -33,7 +33,7 @@ from wasnap.instrument.emit import (
     local_set,
     uleb,
 )
-from wasnap.instrument.scan import Futex
+from wasnap.instrument.sites import Futex
 from wasnap.wasm.types import EXNREF, EXTERNREF, FUNCREF, I32, I64, FuncType, GlobalType
 
 GROW_PAGES = 64

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from wasnap.instrument.abi import FRAME_HEADER, SIZE_OF
 from wasnap.instrument.callgraph import CallGraph
-from wasnap.instrument.scan import LOOP, TAIL, Frame, FunctionScan, SiteScan
+from wasnap.instrument.sites import LOOP, TAIL, Frame, FunctionScan, SiteScan
 
 SMALL_SET_MAX = 11
 """Locals that one helper takes as parameters."""

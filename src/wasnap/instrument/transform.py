@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from wasnap.errors import UnsupportedModule
 from wasnap.instrument import abi, helpers
 from wasnap.instrument.abi import ImportInfo, MemoryInfo, ProgramInfo, SavedGlobal
+from wasnap.instrument.bytecode import leb, skip_instruction
 from wasnap.instrument.callgraph import CallGraph
 from wasnap.instrument.emit import (
     ColdCode,
@@ -23,16 +24,8 @@ from wasnap.instrument.emit import (
     i32_const,
 )
 from wasnap.instrument.layout import SMALL_SET_MAX, FunctionPlan, plan_function
-from wasnap.instrument.scan import (
-    INDIRECT,
-    TAIL,
-    FunctionScan,
-    ModuleFacts,
-    futex_at,
-    leb,
-    scan,
-    skip_instruction,
-)
+from wasnap.instrument.scan import scan
+from wasnap.instrument.sites import INDIRECT, TAIL, FunctionScan, ModuleFacts, futex_at
 from wasnap.wasm.encode import encode
 from wasnap.wasm.module import Body, Element, Export, Global, Module, Table
 from wasnap.wasm.types import (

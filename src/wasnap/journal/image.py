@@ -8,11 +8,12 @@ does not matter. What remains is zero.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, overload
+
+import msgspec
 
 from wasnap.errors import JournalError
 from wasnap.journal import pack
@@ -54,47 +55,101 @@ class Block(NamedTuple):
     encoding: int
 
 
+class Run(NamedTuple):
+    """Extents that follow each other in memory and in the file, as one: pages ``first_page`` to
+    ``end`` stand at ``offset``. None: they are zero, or ``packed``.
+    """
+
+    first_page: int
+    end: int
+    offset: int | None
+    packed: bool = False
+
+
+class Extents(Sequence[StoredExtent]):
+    """Of a MEMORY record, each made when it is looked at. ``runs``: what they amount to; a GiB that
+    was written at once has nine times as many extents.
+    """
+
+    def __init__(self, data: bytes, runs: list[Run]) -> None:
+        """``data``: their table, which follows the format."""
+        self._data = data
+        self.runs = runs
+
+    def __len__(self) -> int:
+        return len(self._data) // EXTENT.size
+
+    def __iter__(self) -> Iterator[StoredExtent]:
+        return map(StoredExtent._make, EXTENT.iter_unpack(self._data))
+
+    @overload
+    def __getitem__(self, at: int, /) -> StoredExtent: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> list[StoredExtent]: ...
+    def __getitem__(self, at: int | slice, /) -> StoredExtent | list[StoredExtent]:
+        return list(self)[at]
+
+
 class MemoryTable(NamedTuple):
     """A MEMORY record, decoded."""
 
     head: MemoryHead
-    extents: list[StoredExtent]
+    extents: Extents
 
 
-@dataclass(frozen=True)
-class MemoryImage:
-    """One memory of one snapshot.
-
-    ``parts``: what of the stored extents is seen, sorted; pages that none of them names are zero.
-    """
+class MemoryImage(msgspec.Struct, frozen=True, dict=True):
+    """One memory of one snapshot. ``tables``: newest first."""
 
     index: int
     pages_total: int
     is64: bool
     shared: bool
-    parts: list[StoredExtent]
+    tables: list[MemoryTable]
     storage: Storage
+
+    @cached_property
+    def parts(self) -> list[StoredExtent]:
+        """What of the stored extents is seen, sorted; pages that none of them names are zero."""
+        holes = Holes(self.pages_total)
+        parts: list[StoredExtent] = []
+        for table in self.tables:
+            for extent in table.extents:
+                parts += holes.fill(extent)
+            if not holes:
+                break
+        return sorted(part for part in parts if part.position)
 
     @cached_property
     def extents(self) -> list[Extent]:
         """For mapping: pages 0 to ``pages_total`` (4 KiB each) without gaps or overlaps; neighbours
         in memory that are neighbours in the file are one.
         """
+        holes = Holes(self.pages_total)
+        seen: list[Run] = []
+        for table in self.tables:
+            seen += holes.fill_runs(table.extents.runs)
+            if not holes:
+                break
+        seen.sort()
         extents: list[Extent] = []
         free = 0
-        for part in self.parts:
-            if part.first_page > free:
-                extents.append(Extent(free, part.first_page - free, None))
-            if part.encoding == Encoding.RAW:
-                extents.append(
-                    Extent(part.first_page, part.pages, part.position + part.skip * PAGE_SIZE)
-                )
-            else:
-                extents.append(Extent(part.first_page, part.pages, None, packed=True))
-            free = part.end
+        follows = -1
+        for first, end, offset, packed in seen:
+            if offset is None and not packed:
+                continue
+            if first > free:
+                extents.append(Extent(free, first - free, None))
+            elif offset == follows or (offset is None and extents and extents[-1].packed):
+                last = extents[-1]
+                first = last.first_page
+                offset = last.offset
+                del extents[-1]
+            extents.append(Extent(first, end - first, offset, packed))
+            free = end
+            follows = -1 if offset is None else offset + (end - first) * PAGE_SIZE
         if free < self.pages_total:
             extents.append(Extent(free, self.pages_total - free, None))
-        return _joined(extents)
+        return extents
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -137,6 +192,8 @@ class MemoryImage:
 
         They are unpacked on all cores, a few at a time. JournalError if a block is damaged.
         """
+        if not any(extent.packed for extent in self.extents):
+            return
         packed = [part for part in self.parts if part.encoding != Encoding.RAW]
         packed.sort(key=lambda part: part.position)
         groups = [(block, list(parts)) for block, parts in groupby(packed, block_of)]
@@ -149,11 +206,12 @@ class MemoryImage:
         for runs in pack.in_parallel(work, groups):
             yield from runs
 
-    def verify(self, verified: set[Block]) -> None:
+    def verify(self, verified: set[Block], tell: Callable[[int], object] | None = None) -> None:
         """Checks the crc of all blocks the image needs. JournalError names the first page that is
         damaged.
 
-        ``verified``: blocks known to be right, which are skipped; those found right are added.
+        ``verified``: blocks known to be right, which are skipped; those found right are added, and
+        their sizes in bytes told.
         """
         unchecked = [block for block in self.blocks if block not in verified]
         crc = partial(stored_crc, self.storage)
@@ -166,6 +224,8 @@ class MemoryImage:
                     f" at byte {block.position}"
                 )
             verified.add(block)
+            if tell is not None:
+                tell(block.stored)
 
     def _content(self, part: StoredExtent) -> bytes | memoryview:
         if part.encoding != Encoding.RAW:
@@ -211,54 +271,65 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
     wanted = MEMORY_HEAD.size + head.extents * EXTENT.size
     if head.page_size != PAGE_SIZE or len(payload) != wanted:
         raise _broken(record)
-    extents = [StoredExtent._make(e) for e in EXTENT.iter_unpack(payload[MEMORY_HEAD.size :])]
-    free = 0
-    for extent in extents:
-        first_page, position, pages, stored, _, skip, encoding = extent
-        if pages < 1 or first_page < free or position + stored > record.end:
+    runs: list[Run] = []
+    data = payload[MEMORY_HEAD.size :]
+    raw = int(Encoding.RAW)
+    free = goes_on = (
+        0  # where the last extent ends: in memory; in the file, if it was raw and whole
+    )
+    begun, offset = 0, -1  # where the run began that it belongs to
+    for first_page, position, pages, stored, _, skip, encoding in EXTENT.iter_unpack(data):
+        whole = encoding == raw and not skip and stored == pages * PAGE_SIZE
+        if whole and first_page == free and position == goes_on and position and pages:
+            free += pages
+            goes_on += stored
+            continue
+        if goes_on > record.end or pages < 1 or first_page < free:
             raise _broken(record)
-        if encoding == Encoding.ZERO:
-            right = not position and not stored and not skip
-        elif encoding == Encoding.RAW:
-            whole = not position % PAGE_SIZE and not stored % PAGE_SIZE
-            right = whole and position > 0 and (skip + pages) * PAGE_SIZE <= stored
+        if position + stored > record.end:
+            raise _broken(record)
+        if offset >= 0:
+            runs.append(Run(begun, free, offset))
+            offset = -1
+        goes_on = 0
+        free = first_page + pages
+        if encoding == raw:
+            aligned = not position % PAGE_SIZE and not stored % PAGE_SIZE
+            if not aligned or not position or (skip + pages) * PAGE_SIZE > stored:
+                raise _broken(record)
+            begun, offset = first_page, position + skip * PAGE_SIZE
+            goes_on = position + stored if whole else 0
+        elif encoding == Encoding.ZERO:
+            if position or stored or skip:
+                raise _broken(record)
+            runs.append(Run(first_page, free, None))
         elif encoding == Encoding.ZSTD:
-            right = position > 0 and skip + pages <= pack.BLOCK_PAGES_MAX
+            if not position or skip + pages > pack.BLOCK_PAGES_MAX:
+                raise _broken(record)
+            runs.append(Run(first_page, free, None, packed=True))
         else:
             raise JournalError(
                 f"the MEMORY record at byte {record.position} is encoded in a way ({encoding})"
                 " that this wasnap does not know"
             )
-        if not right:
-            raise _broken(record)
-        free = first_page + pages
-    if free > head.pages_total:
+    if offset >= 0:
+        runs.append(Run(begun, free, offset))
+    if goes_on > record.end or free > head.pages_total:
         raise _broken(record)
-    return MemoryTable(head, extents)
+    return MemoryTable(head, Extents(data, runs))
 
 
-def merge(index: int, tables: Iterable[MemoryTable], storage: Storage) -> MemoryImage:
+def merge(index: int, tables: list[MemoryTable], storage: Storage) -> MemoryImage:
     """``tables``: of memory ``index``, newest snapshot first, ending with a full one; at least
     one.
     """
-    newest: MemoryHead | None = None
-    holes = Holes(0)
-    parts: list[StoredExtent] = []
-    for head, extents in tables:
-        if newest is None:
-            newest = head
-            holes = Holes(head.pages_total)
-        for stored in extents:
-            parts += holes.fill(stored)
-        if not holes:
-            break
-    assert newest is not None
+    newest = tables[0].head
     return MemoryImage(
         index,
         newest.pages_total,
         bool(newest.flags & MEMORY_IS64),
         bool(newest.flags & MEMORY_SHARED),
-        sorted(part for part in parts if part.position),
+        tables,
         storage,
     )
 
@@ -296,19 +367,47 @@ class Holes:
             ends[low:at] = left_ends
         return found
 
-
-def _joined(extents: list[Extent]) -> list[Extent]:
-    """Sorted extents, with those made one that follow each other in memory and in the file."""
-    joined: list[Extent] = []
-    for extent in extents:
-        if joined:
-            first, n_pages, offset, packed = joined[-1]
-            follows = None if offset is None else offset + n_pages * PAGE_SIZE
-            if (follows, packed) == (extent.offset, extent.packed):
-                joined[-1] = Extent(first, n_pages + extent.n_pages, offset, packed)
-                continue
-        joined.append(extent)
-    return joined
+    def fill_runs(self, runs: Sequence[Run]) -> list[Run]:
+        """As ``fill``, for many at once: sorted, and none overlaps another."""
+        if not runs or not self:
+            return []
+        starts, ends = self._starts, self._ends
+        low = at = bisect_right(ends, runs[0].first_page)
+        left_starts: list[int] = []
+        left_ends: list[int] = []
+        found: list[Run] = []
+        count = len(starts)
+        start = starts[at] if at < count else 0  # of what is left of the hole
+        for run in runs:
+            first, end, offset, packed = run
+            while at < count and ends[at] <= first:
+                left_starts.append(start)
+                left_ends.append(ends[at])
+                at += 1
+                start = starts[at] if at < count else 0
+            while at < count and start < end:
+                hole_end = ends[at]
+                seen, stop = max(start, first), min(hole_end, end)
+                if seen == first and stop == end:
+                    found.append(run)
+                else:
+                    moved = None if offset is None else offset + (seen - first) * PAGE_SIZE
+                    found.append(Run(seen, stop, moved, packed))
+                if start < seen:
+                    left_starts.append(start)
+                    left_ends.append(seen)
+                start = stop
+                if stop < hole_end:
+                    break
+                at += 1
+                start = starts[at] if at < count else 0
+        if at < count:
+            left_starts.append(start)
+            left_ends.append(ends[at])
+            at += 1
+        starts[low:at] = left_starts
+        ends[low:at] = left_ends
+        return found
 
 
 def _cut(content: memoryview, part: StoredExtent) -> memoryview:

@@ -11,13 +11,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from wasnap.errors import JournalError
 from wasnap.journal.layout import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from wasnap.journal.storage import Buffer
 
 BLOCK_PAGES_MAX = 4096
@@ -63,6 +64,8 @@ def in_parallel(work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
 
     What ``work`` raises is raised here. Few items are drawn ahead.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     cores = os.cpu_count() or 1
     pending: deque[Future[U]] = deque()
     with ThreadPoolExecutor(cores, "wasnap-pack") as pool:

@@ -119,13 +119,35 @@ def create(
         os.close(guard)
 
 
-def _replace(
+def replace(
     path: Path, write: Callable[[Storage], None], make_storage: Callable[[int], Storage]
+) -> Storage:
+    """A locked new file with all that ``write`` wrote, synced, in place of the journal at ``path``:
+    with its owner and mode. Whatever is raised, the journal is whole: as it was, or the new one.
+
+    MissingFile, JournalError, JournalLocked; OSError; and what ``write`` raises.
+    """
+    path = Path(os.path.realpath(path))
+    guard = open_file(path, writable=True)
+    try:
+        lock(guard, path)
+        return _replace(path, write, make_storage, like=os.fstat(guard))
+    finally:
+        os.close(guard)
+
+
+def _replace(
+    path: Path,
+    write: Callable[[Storage], None],
+    make_storage: Callable[[int], Storage],
+    like: os.stat_result | None = None,
 ) -> Storage:
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)  # whoever left it there does not hold the lock any more
     storage = make_storage(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     try:
+        if like is not None:
+            _make_like(storage.fd, like, path)
         write(storage)
         storage.sync()
         lock(storage.fd, new)
@@ -136,6 +158,18 @@ def _replace(
         new.unlink(missing_ok=True)
         raise
     return storage
+
+
+def _make_like(fd: int, like: os.stat_result, path: Path) -> None:
+    """Whose a journal is decides which directories a resume may use, so that must not change."""
+    try:
+        os.fchown(fd, like.st_uid, like.st_gid)
+    except PermissionError:
+        raise JournalError(
+            f"{path} belongs to somebody else, and would belong to you",
+            "make a new file: --output",
+        ) from None
+    os.fchmod(fd, stat.S_IMODE(like.st_mode))
 
 
 def _sync_directory(path: Path) -> None:

@@ -28,7 +28,8 @@ from wasnap.journal.storage import Window
 
 class SnapshotInfo(NamedTuple):
     """``size``: bytes in the file, headers and padding included; ``pages``: 4 KiB pages stored
-    with it; ``base``: the snapshot whose pages it takes where it has none; ``depth``: ancestors.
+    with it; ``base``: the snapshot whose pages it takes where it has none; ``depth``: ancestors;
+    ``after``: its parent once, which was left out when the journal was made smaller.
     """
 
     id: int
@@ -40,6 +41,7 @@ class SnapshotInfo(NamedTuple):
     base: int | None = None
     depth: int = 0
     pages: int = 0
+    after: int | None = None
 
 
 class Entry(NamedTuple):
@@ -73,8 +75,13 @@ def read_commit(source: Source, header: RecordHeader) -> Commit:
     return Commit._make(COMMIT.unpack(payload))
 
 
-def prove(source: Source, header: RecordHeader, commit: Commit, group: list[RecordHeader]) -> Entry:
-    """The snapshot that ``commit`` commits, if ``group`` is what was committed. JournalError if not."""
+def prove(
+    source: Source, header: RecordHeader, commit: Commit, group: list[RecordHeader], pages: int
+) -> Entry:
+    """The snapshot that ``commit`` commits, if ``group`` is what was committed. JournalError if not.
+
+    ``pages``: for people.
+    """
     if (
         len(group) != commit.records
         or not group
@@ -97,7 +104,8 @@ def prove(source: Source, header: RecordHeader, commit: Commit, group: list[Reco
         label=begin.label,
         base=begin.base,
         depth=begin.depth,
-        pages=_pages(source, group),
+        pages=pages,
+        after=begin.after,
     )
     return Entry(info, group, header.position, begin.base_commit if begin.base else 0)
 
@@ -112,6 +120,7 @@ def read_entry(window: Window, journal: bytes, position: int) -> Entry:
         raise JournalError(f"there is no intact record at byte {position}")
     commit = read_commit(window, header)
     group: list[RecordHeader] = []
+    pages = 0
     at = commit.begin
     while at < position and len(group) < commit.records:
         sequence = group[-1].sequence if group else 0
@@ -119,10 +128,11 @@ def read_entry(window: Window, journal: bytes, position: int) -> Entry:
         if record is None:
             raise JournalError("one of its record headers is damaged")
         group.append(record)
+        pages += data_pages(window, record)
         at = record.next
     if at != position:
         raise JournalError("one of its record headers is damaged")
-    entry = prove(window, header, commit, group)
+    entry = prove(window, header, commit, group, pages)
     for record in group:
         if unknown := _unknown(record):
             raise JournalError(unknown)
@@ -153,12 +163,11 @@ def _unknown(record: RecordHeader) -> str:
     return f"it holds a record of {record.name}, which this wasnap does not know"
 
 
-def _pages(source: Source, records: Iterable[RecordHeader]) -> int:
-    """How many pages are stored with the records, for people: not checked."""
-    pages = 0
-    for record in records:
-        if record.kind == Kind.MEMORY:
-            head = source.read(record.payload, min(record.checked, MEMORY_HEAD.size))
-            if len(head) == MEMORY_HEAD.size:
-                pages += MemoryHead._make(MEMORY_HEAD.unpack(head)).data_pages
-    return pages
+def data_pages(source: Source, record: RecordHeader) -> int:
+    """How many pages are stored with a record, for people: not checked."""
+    if record.kind != Kind.MEMORY:
+        return 0
+    head = source.read(record.payload, min(record.checked, MEMORY_HEAD.size))
+    if len(head) != MEMORY_HEAD.size:
+        return 0
+    return MemoryHead._make(MEMORY_HEAD.unpack(head)).data_pages

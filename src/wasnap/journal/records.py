@@ -61,6 +61,7 @@ class BeginRecord(Record, kw_only=True):
     trigger: str
     label: str = ""
     depth: int = 0
+    after: int | None = None
 
 
 class Frame(msgspec.Struct, array_like=True):

@@ -21,7 +21,7 @@ from wasnap.journal.layout import (
     Label,
     RecordHeader,
 )
-from wasnap.journal.proof import Entry, check, prove, read_commit, read_entry
+from wasnap.journal.proof import Entry, check, data_pages, prove, read_commit, read_entry
 from wasnap.journal.records import BeginRecord, StartRecord, decode
 from wasnap.journal.scan import (
     FIRST_RECORD,
@@ -187,7 +187,8 @@ class _Survey:
         try:
             if commit.id in index.infos or any(commit.id == other.id for other in index.damaged):
                 raise JournalError("its number is used twice")
-            entry = prove(self._window, header, commit, group)
+            pages = sum(data_pages(self._window, record) for record in group)
+            entry = prove(self._window, header, commit, group, pages)
         except JournalError as error:
             index.damaged.append(Damaged(commit.id, header.position, error.message))
             return

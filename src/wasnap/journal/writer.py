@@ -164,6 +164,14 @@ class SnapshotWriter:
         except OSError as error:
             raise self._failed(error) from error
 
+    def copy(self, kind: int, payload: bytes) -> None:
+        """Writes a record that has a schema, encoded already."""
+        assert self._open and kind not in (Kind.START, Kind.BEGIN, Kind.MEMORY)
+        try:
+            self._append(kind, [payload])
+        except OSError as error:
+            raise self._failed(error) from error
+
     def memory(
         self,
         index: int,
@@ -264,6 +272,7 @@ class SnapshotWriter:
             base=begin.base,
             depth=begin.depth,
             pages=self._pages + sum(memory.data_pages for memory in self._changed.values()),
+            after=begin.after,
         )
         self._committed(Entry(info, self._headers, header.position, begin.base_commit))
         if self._known is not None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from wasnap.engine import Guest
 from wasnap.errors import WasnapError
@@ -27,8 +28,7 @@ _HARMLESS = (WasnapError, OSError, MemoryError)
 """What may go wrong with a snapshot. Anything else is a mistake of ours, and ends the process."""
 
 
-@dataclass
-class _Flight:
+class _Flight(msgspec.Struct):
     """A request whose snapshot is captured and not yet committed, and what was before."""
 
     request: Request

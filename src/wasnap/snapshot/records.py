@@ -28,8 +28,9 @@ knows nothing of records, the journal nothing of the engine.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from wasnap import engine, journal
 from wasnap.engine import (
@@ -65,16 +66,15 @@ class _Names(NamedTuple):
     code_offsets: list[int]
 
 
-@dataclass
-class World:
+class World(msgspec.Struct):
     """All that a running process is made of, as far as a snapshot is concerned."""
 
     program: Program
     guest: Guest
     host: Host
     module: bytes
-    memories: list[MemorySource] = field(default_factory=list)
-    sources: list[PageSource] = field(default_factory=list)
+    memories: list[MemorySource] = []
+    sources: list[PageSource] = []
     _names: _Names | None = None
 
     def __post_init__(self) -> None:
@@ -124,8 +124,7 @@ class World:
             source.close()
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(msgspec.Struct, frozen=True):
     """A stopped process, but for its pages."""
 
     engine: EngineState

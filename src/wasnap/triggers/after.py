@@ -16,7 +16,6 @@ import logging
 import os
 import queue
 import signal
-import subprocess
 import threading
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,8 @@ class After:
 
     def _run_one(self, snapshot: int) -> str:
         """What went wrong, if anything."""
+        import subprocess  # most processes have no such command
+
         names = {"WASNAP_SNAPSHOT": str(snapshot), "WASNAP_JOURNAL": self._journal}
         try:
             done = subprocess.run(

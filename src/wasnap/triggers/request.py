@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from wasnap.host.occasions import Occasions
@@ -76,8 +77,7 @@ Submit: TypeAlias = Callable[[Request], None]
 """Takes a request from any thread, or from a signal handler, and returns at once."""
 
 
-@dataclass(frozen=True)
-class Around:
+class Around(msgspec.Struct, frozen=True):
     """What a trigger has around it.
 
     ``activity()`` grows whenever the guest runs; ``changed()``: whether it has since the last

@@ -7,7 +7,7 @@ Source: WebAssembly core specification 3.0, section 5.3 (types).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 I32 = 0x7F
 I64 = 0x7E
@@ -44,8 +44,7 @@ TAG = 4
 KIND_NAMES = ("function", "table", "memory", "global", "tag")
 
 
-@dataclass(frozen=True, slots=True)
-class FuncType:
+class FuncType(msgspec.Struct, frozen=True):
     """Parameters and results, each a string of value types."""
 
     params: bytes = b""
@@ -57,8 +56,7 @@ class FuncType:
         return f"({params}) -> ({results})"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Bounds of a table (elements) or memory (pages); ``maximum`` None: none was declared.
 
     ``is64``: indices or addresses are i64. ``page_size_log2`` None: the ordinary 64 KiB pages;
@@ -72,18 +70,15 @@ class Limits:
     page_size_log2: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TableType:
+class TableType(msgspec.Struct, frozen=True):
     element: int
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryType:
+class MemoryType(msgspec.Struct, frozen=True):
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalType:
+class GlobalType(msgspec.Struct, frozen=True):
     value: int
     mutable: bool

@@ -15,6 +15,7 @@ _COMMANDS = {
     "export": "Write a journal as text.",
     "import": "Make a journal from such a text.",
     "label": "Give a snapshot a name.",
+    "compact": "Make a journal smaller.",
     "export-files": "Write out what a --tmp or --overlay holds.",
 }
 
@@ -31,5 +32,6 @@ def journal() -> None:
       wasnap journal export job.journal -o job.jsonl        as text, and back
       wasnap journal import job.jsonl copy.journal
       wasnap journal label job.journal 3 before-the-storm   a name for it, for --at
+      wasnap journal compact job.journal --last 3           keep the last three snapshots
       wasnap journal export-files job.journal -o out        the files of a --tmp or an --overlay
     """

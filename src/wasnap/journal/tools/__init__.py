@@ -6,6 +6,8 @@
     diff, text_diff              what is different between two snapshots
     verify                       everything that has a checksum, checked
     portable, portable_import    a journal as text, and the journal that a text is of
+    compact                      fewer snapshots, fewer bytes
+    rewrite, moved               another journal made of one; where its pages went
     words                        how plain data is written
 
 No other part of the journal needs any of this. The inspecting tools never change the file, and

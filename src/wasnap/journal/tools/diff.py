@@ -86,7 +86,7 @@ def changed_pages(
     """
     pages: list[tuple[int, int]] = []
     done = 0
-    suspects = list(_suspects(old, new))
+    suspects = list(unlike(old.parts, new.parts))
     total = sum(end - start for start, end in suspects)
     for start, end in suspects:
         for first in range(start, end, STEP_PAGES):
@@ -118,11 +118,12 @@ def _compared(
             yield first + at, PAGE_SIZE - unequal.to_bytes(PAGE_SIZE, "little").count(0)
 
 
-def _suspects(old: MemoryImage, new: MemoryImage) -> Iterator[tuple[int, int]]:
-    """Ranges of pages that are not the same pages of the same block, nor zero in both."""
+def unlike(old: list[StoredExtent], new: list[StoredExtent]) -> Iterator[tuple[int, int]]:
+    """Of two images' parts: ranges of pages that are neither the same pages of the same block, nor
+    zero in both."""
     start = end = 0
-    for first, stop in _boundaries(old.parts, new.parts):
-        if _place(old.parts, first) == _place(new.parts, first):
+    for first, stop in _boundaries(old, new):
+        if _place(old, first) == _place(new, first):
             continue
         if first != end:
             if end:

@@ -74,6 +74,7 @@ def _tree(snapshots: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for name, row in rows:
         lost = row["parent"] is not None and row["parent"] not in ids
         notes = [f"after {row['parent']}, which is damaged"] if lost else []
+        notes += [f"after {row['after']}, which was left out"] if row["after"] else []
         notes += [quoted(row["label"])] if row["label"] else []
         yield (
             f"    {name:<{width}}  {time_text(row['time_ns'])}"

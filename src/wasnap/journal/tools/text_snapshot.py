@@ -34,6 +34,8 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
     yield f"snapshot {view['id']} of {printable(view['journal'])}"
     if "time_ns" in view:
         parent = "the start" if view["parent"] is None else f"snapshot {view['parent']}"
+        if view["after"]:
+            parent = f"snapshot {view['after']}, which was left out, and {parent}"
         label = f"  {quoted(view['label'])}" if view["label"] else ""
         yield f"  {time_text(view['time_ns'])}  {printable(view['trigger'])}{label}"
         yield f"  after {parent}, {size_text(view['size'])} in the journal"

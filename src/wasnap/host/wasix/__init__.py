@@ -1,0 +1,102 @@
+"""The ABI of WASIX (``wasix_32v1``): pointers in, errno out, nothing else.
+
+    layout.py   byte layouts that preview1 does not have
+    futex.py    futex_*: waiting for a word of shared memory
+    threads.py  thread_*
+    process.py  proc_*: what a process is called, and how it ends
+    files.py    descriptors with several numbers, the working directory
+    tty.py      the terminal
+
+What it shares with preview1 is preview1's: the same classes under another module name. Functions
+that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so once; those that
+return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
+
+A program of WASIX has an imported shared memory. Of older versions of the ABI (``thread_spawn``
+with five parameters, ``thread_local_*``) nothing is here: ENOSYS.
+
+Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from wasnap.errors import GuestTrap
+
+from ..protocol import Call, HostFunction
+from ..threads import ENTRY
+from ..wasip1 import abi
+from ..wasip1.args import Args
+from ..wasip1.clock import Clock
+from ..wasip1.poll import Poll
+from ..wasip1.sock import Sock
+from ..wasip1.spec import ERRNO_NOTSUP
+from ..world import WASIX, Host
+from .files import Fd, Path
+from .futex import Futex
+from .process import Process
+from .threads import Threads
+from .tty import Tty
+
+_MISSING: Final = """
+    call_dynamic clock_time_set closure_allocate closure_free closure_prepare
+    context_create context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create
+    epoll_ctl epoll_wait fd_event fd_pipe port_addr_add port_addr_clear port_addr_list
+    port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add
+    port_route_clear port_route_list port_route_remove port_unbridge proc_exec proc_exec2
+    proc_exec3 proc_fork proc_fork_env proc_join proc_raise proc_raise_interval proc_signal
+    proc_signals_get proc_signals_sizes_get proc_spawn proc_spawn2 reflect_signature resolve
+    sock_accept sock_accept_v2 sock_addr_local sock_addr_peer sock_bind sock_connect
+    sock_get_opt_flag sock_get_opt_size sock_get_opt_time sock_join_multicast_v4
+    sock_join_multicast_v6 sock_leave_multicast_v4 sock_leave_multicast_v6 sock_listen sock_open
+    sock_pair sock_recv_from sock_send_file sock_send_to sock_set_opt_flag sock_set_opt_size
+    sock_set_opt_time sock_status stack_checkpoint stack_restore thread_signal
+"""
+MISSING: Final = frozenset(_MISSING.split())
+
+_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Sock, Futex, Threads, Tty)
+
+_I32 = b"\x7f"
+
+_log = logging.getLogger("wasnap")
+_warned: set[str] = set()
+
+__all__ = ["MISSING", "functions", "missing"]
+
+
+def functions(host: Host) -> dict[str, HostFunction]:
+    """All functions that are here, by name."""
+    found: dict[str, HostFunction] = {}
+    for provider in _PROVIDERS:
+        for function in abi.host_functions(WASIX, provider(host)):
+            if function.name not in MISSING:
+                found[function.name] = function
+    snapshot = host.explicit.snapshot
+    found["proc_snapshot"] = HostFunction(WASIX, "proc_snapshot", b"", _I32, snapshot)
+    callback = HostFunction(WASIX, "callback_signal", _I32 * 2, b"", _no_signals)
+    found["callback_signal"] = callback
+    spawn = found["thread_spawn_v2"]._replace(spawns=ENTRY)
+    found["thread_spawn_v2"] = spawn
+    found["thread_spawn"] = spawn._replace(name="thread_spawn")
+    return found
+
+
+def _no_signals(call: Call, name: int, name_len: int) -> None:
+    """``callback_signal``: every libc calls it. There are no signals yet, as who sends one is told."""
+
+
+def missing(name: str, params: bytes, results: bytes) -> HostFunction:
+    """A function that we do not have, or have with other types: see this file's head."""
+    if name not in MISSING and results:
+        return abi.missing(WASIX, name, params, results)
+
+    def call(call: Call, *arguments: int) -> int | tuple[int, ...]:
+        if not results:
+            raise GuestTrap(f"it called {WASIX}.{name}, which wasnap does not have yet")
+        if name not in _warned:
+            _warned.add(name)
+            _log.warning("%s.%s is not there yet: it gives ENOTSUP", WASIX, name)
+        return ERRNO_NOTSUP if len(results) == 1 else (ERRNO_NOTSUP, *(0,) * (len(results) - 1))
+
+    return HostFunction(WASIX, name, params, results, call)

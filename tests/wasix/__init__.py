@@ -1,0 +1,1 @@
+"""Guests that import ``wasix_32v1``."""

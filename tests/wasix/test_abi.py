@@ -1,0 +1,185 @@
+"""Host functions of ``wasix_32v1`` that need no engine: what they write, and what is saved of it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from host.fakes import DATA, OUT, PATH, SENTINEL, Guest
+from host.saving import restore, saved
+
+from wasnap.errors import GuestTrap
+from wasnap.host import Host, HostConfig, Mapping
+from wasnap.host.threads import MAIN
+from wasnap.host.wasix import MISSING
+from wasnap.host.world import WASIX
+
+I32 = b"\x7f"
+
+
+def new(directory: Path) -> Guest:
+    null = os.open(os.devnull, os.O_RDWR)
+    mapping = Mapping(str(directory), "/home/me", False)
+    return Guest(Host(HostConfig(dirs=(mapping,), stdin=null, stdout=null, stderr=null)), WASIX)
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Guest]:
+    (tmp_path / "d").mkdir()
+    guest = new(tmp_path)
+    yield guest
+    guest.host.close()
+
+
+def test_what_is_missing_says_so_once(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
+    """ENOTSUP by name; what has no result ends the guest; what nobody knows is ENOSYS."""
+    for _ in range(2):
+        function = guest.host.function(WASIX, "sock_open", (I32 * 4, I32))
+        assert function is not None
+        assert function.call(guest.call, 0, 0, 0, OUT) == 58
+    assert [r.getMessage() for r in caplog.records] == [
+        "wasix_32v1.sock_open is not there yet: it gives ENOTSUP"
+    ]
+    function = guest.host.function(WASIX, "proc_exec", (I32 * 4, b""))
+    assert function is not None
+    with pytest.raises(GuestTrap, match=r"wasix_32v1\.proc_exec"):
+        function.call(guest.call, 0, 0, 0, 0)
+    function = guest.host.function(WASIX, "thread_spawn", (b"\x7e\x7e\x7e\x7f\x7f", I32))
+    assert function is not None
+    assert function.call(guest.call, 0, 0, 0, 0, 0) == 52
+    assert not any(guest.host.function(WASIX, name) for name in MISSING)
+
+
+def test_who_it_is(guest: Guest) -> None:
+    for name, value in (("proc_id", 1), ("thread_id", MAIN)):
+        with guest.writes((OUT, struct.pack("<I", value))):
+            assert guest(name, OUT) == "SUCCESS"
+    with guest.writes((OUT, bytes(4))):
+        assert guest("proc_parent", 1, OUT) == "SUCCESS"
+    assert guest("proc_parent", 2, OUT) == "SRCH"
+    guest.call.thread = 7
+    with guest.writes((OUT, struct.pack("<I", 7))):
+        assert guest("thread_id", OUT) == "SUCCESS"
+    assert guest("thread_parallelism", OUT) == "SUCCESS"
+    assert guest.memory.u32(OUT) == len(os.sched_getaffinity(0))
+
+
+def test_duplicates_share_their_offset_also_after_a_resume(guest: Guest, tmp_path: Path) -> None:
+    """They are one open thing, closed with the last number."""
+    fd = guest.open("f", oflags=1)
+    assert guest("fd_dup2", fd, 10, 1, OUT) == "SUCCESS"
+    assert guest.memory.u32(OUT) == 10
+    assert guest("fd_renumber", fd, 7) == "SUCCESS"
+    assert guest("fd_dup", fd, OUT) == "SUCCESS"
+    assert guest.memory.u32(OUT) == fd + 1
+    guest.write(fd, b"abc")
+    again = new(tmp_path)
+    restore(again, saved(guest))
+    for one in (guest, again):
+        for number in (fd, fd + 1, 7, 10):
+            assert one.tell(number) == 3
+            with one.writes((OUT, struct.pack("<H", number == 10))):
+                assert one("fd_fdflags_get", number, OUT) == "SUCCESS"
+        one.write(7, b"x")
+        one.close(fd)
+        one.close(10)
+        assert one.tell(fd + 1) == 4
+        one.close(fd + 1)
+        assert one("fd_tell", fd, OUT) == "BADF"
+        one.write(7, b"y")
+        assert one("fd_dup", 7, OUT) == "SUCCESS"  # the lowest free number again
+        assert one.memory.u32(OUT) == fd
+    again.host.close()
+
+
+def test_a_duplicate_replaces_what_had_its_number(guest: Guest) -> None:
+    one = guest.open("one", oflags=1)
+    two = guest.open("two", oflags=1)
+    assert guest("fd_renumber", one, two) == "SUCCESS"
+    guest.write(two, b"12")
+    assert guest.tell(one) == 2
+    assert guest("fd_renumber", one, one) == "SUCCESS"
+    assert guest("fd_renumber", 99, one) == "BADF"
+    assert guest("fd_renumber", one, 3) == "NOTSUP"
+    assert guest("fd_renumber", one, 1 << 20) == "BADF"
+    assert guest("fd_dup2", one, 1 << 20, 0, OUT) == "INVAL"
+    assert guest("fd_renumber", one, 9) == "SUCCESS"  # the numbers between stay free
+    free = guest.open("three", oflags=1)
+    assert free == two + 1
+
+
+def test_close_on_exec_belongs_to_the_number(guest: Guest) -> None:
+    at, n = guest.path("f")
+    assert guest("path_open2", 3, 0, at, n, 1, 66, 0, 0, 1, OUT) == "SUCCESS"
+    fd = guest.memory.u32(OUT)
+    guest("fd_fdflags_get", fd, OUT)
+    assert guest.memory.u16(OUT) == 1
+    assert guest("fd_fdflags_set", fd, 0) == "SUCCESS"
+    assert guest("fd_fdflags_set", fd, 2) == "INVAL"
+    assert guest("path_open2", 3, 0, at, n, 1, 66, 0, 0, 2, OUT) == "INVAL"
+    guest("fd_fdflags_set", fd, 1)
+    guest.close(fd)
+    assert guest.open("f") == fd
+    guest("fd_fdflags_get", fd, OUT)
+    assert guest.memory.u16(OUT) == 0
+
+
+def cwd(guest: Guest, room: int = 100) -> bytes:
+    guest.memory.write(DATA, bytes([SENTINEL]) * 200)
+    guest.memory.set_u32(OUT, room)
+    assert guest("getcwd", DATA, OUT) == "SUCCESS"
+    return guest.memory.read(DATA, guest.memory.u32(OUT) + 1)
+
+
+def test_the_working_directory(guest: Guest, tmp_path: Path) -> None:
+    assert cwd(guest) == b"/\0"
+    for path, found in ((b"home", b"/home"), (b"me/d/.", b"/home/me/d"), (b"..", b"/home/me")):
+        assert guest("chdir", *guest.path(path)) == "SUCCESS"
+        assert cwd(guest) == found + b"\0"
+    guest.make("f")
+    assert guest("chdir", *guest.path("f")) == "NOTDIR"
+    assert guest("chdir", *guest.path("g")) == "NOENT"
+    assert guest("chdir", *guest.path("/etc")) == "NOENT"
+    assert guest("chdir", PATH, 0) == "NOENT"
+    again = new(tmp_path)
+    restore(again, saved(guest))
+    assert cwd(again) == b"/home/me\0"
+    assert cwd(again, 8) == b"/home/me\xa5"
+    again.memory.set_u32(OUT, 7)
+    with again.writes((OUT, struct.pack("<I", 8))):
+        assert again("getcwd", DATA, OUT) == "RANGE"
+    again.host.close()
+
+
+def test_a_terminal_that_is_not_there(guest: Guest) -> None:
+    fields = struct.pack("<IIIIBBBBBB", 80, 25, 0, 0, 0, 0, 0, 0, 1, 1) + bytes(2)
+    with guest.writes((OUT, fields)):
+        assert guest("tty_get", OUT) == "SUCCESS"
+    assert guest("tty_set", OUT) == "NOTSUP"
+
+
+def test_a_futex_that_is_another(guest: Guest) -> None:
+    """Words that changed, times that are over, addresses that are none."""
+    guest.memory.set_u32(DATA, 5)
+    guest.memory.set_u8(DATA + 16, 1)
+    guest.memory.set_u64(DATA + 24, 1000)
+    with guest.writes((OUT, b"\1")):
+        assert guest("futex_wait", DATA, 6, DATA + 16, OUT) == "SUCCESS"
+    with guest.writes((OUT, b"\0")):
+        assert guest("futex_wait", DATA, 5, DATA + 16, OUT) == "SUCCESS"
+    assert guest("futex_wait", DATA + 1, 5, DATA + 16, OUT) == "INVAL"
+    for name in ("futex_wake", "futex_wake_all"):
+        with guest.writes((OUT, b"\0")):
+            assert guest(name, DATA, OUT) == "SUCCESS"
+
+
+def test_what_is_left_of_a_sleep(guest: Guest) -> None:
+    day = 86_400 * 10**9
+    progress = guest.suspended("thread_sleep", day)
+    assert progress["until"] <= guest.host.clock.monotonic() + day
+    assert guest.completed({"until": 0}, "thread_sleep", day) == "SUCCESS"
+    assert msgspec.msgpack.encode(progress)
