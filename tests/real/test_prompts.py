@@ -1,5 +1,8 @@
 """Prompts of programs none of us wrote, on a pseudo-terminal: half a session, Ctrl-Z and fg, Ctrl-C,
-resumed, scrolled up, gone on with; and a full-screen program in C.
+resumed, scrolled up, gone on with; and full-screen programs: an editor from PyPI, a pager in C.
+
+No registry has a QuickJS for WASI that brings its own prompt: this one's loop is ``prompt.js``, the
+reading of lines and their evaluation are QuickJS's.
 """
 
 from __future__ import annotations
@@ -10,10 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import guests
+import pyte
 import pytest
-from cli.test_terminal import ROWS, User, stopped
+from cli.test_terminal import COLUMNS, ROWS, User
+from triggers.conftest import until_taken
+
+from wasnap.host.picture import Picture
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+JS = f"{PROGRAMS}::/js:ro"
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
@@ -24,11 +32,13 @@ class Prompt(NamedTuple):
     sign: bytes
     state: bytes
     recalls: tuple[bytes, bytes]
+    dirs: tuple[str, ...] = ()
 
 
 PROMPTS = {
     "python312": Prompt(("-i",), b">>> ", b"x = 6 * 7", (b"print('x is', x)", b"x is 42")),
     "sqlite": Prompt((), b"sqlite> ", b"create table t as select 42 x;", (b"select 'x is', x from t;", b"x is|42")),
+    "quickjs": Prompt(("/js/prompt.js",), b"qjs > ", b"var x = 6 * 7", (b"'x is ' + x", b"x is 42"), (JS,)),
 }  # fmt: skip
 
 
@@ -43,18 +53,16 @@ def user(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
 def test_half_a_session(user: User, name: str) -> None:
     prompt = PROMPTS[name]
     options = ["--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "--snapshot-on", "sigint"]
-    user.run("run", *options, str(guests.path(name)), *prompt.args)
+    options += [f"--dir={mapped}" for mapped in prompt.dirs]
+    user.shell()
+    user.tells("run", *options, str(guests.path(name)), *prompt.args)
     user.sees(prompt.sign)
     user.type(prompt.state + b"\n")
     user.sees(prompt.sign, times=2)
-    user.signal(signal.SIGTSTP)
-    user.until(lambda: stopped(user))
-    assert user.sane()
-    user.signal(signal.SIGCONT)
+    user.stops_it()
+    user.type(b"fg\n")
     user.sees(prompt.sign, times=3)
-    user.type(b"\x03")
-    assert user.ended() == 130
-    assert user.sane()
+    assert user.interrupts_it() == 130
     since = len(user.seen)
     user.run("resume", "--quiet", "j")
     user.until(lambda: user.seen[since:].count(prompt.sign) == 2)
@@ -73,6 +81,81 @@ def test_half_a_session(user: User, name: str) -> None:
     user.type(b"\x03")
     assert user.ended() == 130
     assert user.sane()
+
+
+EDITOR = """
+from picotui.editor import Editor
+
+editor = Editor(width=60, height=11)
+editor.wr("\\x1b[?1049h")
+editor.enable_mouse()
+editor.attr_color(3, 4)
+editor.cls()
+with open("/text/text") as file:
+    editor.set_lines(file.read().splitlines())
+editor.loop()
+with open("/text/text", "w") as file:
+    print(*editor.content, sep="\\n", file=file)
+editor.disable_mouse()
+editor.wr("\\x1b[m\\x1b[?1049l")
+"""
+KILLED = -signal.SIGKILL
+
+
+def shown_by_pyte(seen: bytes, columns: int, rows: int) -> list[str]:
+    """By pyte as it is: what stands on the alternate screen that was entered last."""
+    plain = pyte.Screen(columns, rows)
+    pyte.ByteStream(plain).feed(seen.rpartition(b"\x1b[?1049h")[2])
+    return [line.rstrip() for line in plain.display]
+
+
+def standing(picture: Picture) -> tuple[list[str], set[int], int, int]:
+    """Text, modes (the mouse's among them), and where the cursor is."""
+    return picture.text(), picture.mode, picture.cursor.x, picture.cursor.y
+
+
+def test_an_editor(user: User, tmp_path: Path) -> None:
+    """picotui's, run by CPython: killed, and resumed on another terminal, larger and in line mode,
+    it stands there as it stood, reads keys as it did, and saves what was typed on both.
+    """
+    text = [f"line {i} of the text" for i in range(100)]
+    (tmp_path / "text").write_text("\n".join(text))
+    user.wholly_raw()
+    library = guests.package("picotui") / "picotui-1.2.1"
+    mapped = [f"--dir={library}::/lib/picotui:ro", f"--dir={tmp_path}::/text"]
+    options = ["--journal", "j", "--snapshot-on", "stdin:every:0", "--env=PYTHONPATH=/lib/picotui"]
+    module = str(guests.path("python312"))
+    user.run("run", "--quiet", *options, *mapped, module, "-c", EDITOR)
+    user.sees(b"line 10 of the text")
+    for presses, key in enumerate([b"\x1b[6~", b"\x1b[6~", b"\x1b[B", b"\x1b[C", b"Z", b"y"], 2):
+        until_taken(tmp_path / "j", presses - 1)
+        user.type(key)
+    until_taken(tmp_path / "j", presses)
+    user.sees(b"Zy")
+    user.signal(signal.SIGKILL)
+    assert user.ended() == KILLED
+    before = user.screen()
+    where = next(y for y, line in enumerate(before.text()) if "Zy" in line)
+    assert before.text()[where].startswith("lZy")
+    other = User(tmp_path, guests.cache() / "compiled", columns=90, rows=30)
+    try:
+        other.run("resume", "--quiet", "--snapshot-on", "stdin:every:0", "j")
+        other.until(lambda: standing(other.screen()) == standing(before))
+        again = other.screen()
+        for y in range(ROWS):
+            for x in range(COLUMNS):
+                assert again.buffer[y][x] == before.buffer[y][x], (x, y)
+        assert shown_by_pyte(other.seen, 90, 30)[:ROWS] == shown_by_pyte(user.seen, 60, 12)
+        other.type(b"!")
+        other.sees(b"Zy!")
+        other.type(b"\x03")
+        assert other.ended() == 0
+        assert other.sane()
+    finally:
+        other.close()
+    (number,) = {int(line.split()[1]) for line in before.text() if "Zy" in line}
+    text[number] = f"lZy!{text[number][1:]}"
+    assert (tmp_path / "text").read_text().splitlines() == text
 
 
 def test_a_pager(user: User, tmp_path: Path) -> None:

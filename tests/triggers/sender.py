@@ -1,6 +1,6 @@
 """Sends a process signals at random moments, from a process of its own.
 
-    python sender.py PID SEED COUNT
+    cd tests; python -m triggers.sender PID SEED COUNT
 
 Prints the moment (CLOCK_MONOTONIC, ns) before each SIGALRM. Each tenth signal is a SIGTSTP instead; a
 SIGCONT follows after another one or two, and what it takes back (the kernel drops a SIGTSTP that
@@ -15,13 +15,16 @@ import signal
 import sys
 import time
 
-_PAUSE_SECONDS_MAX = 0.004
+from moments import wait_for_work
+
+_WORK_NS_MAX = 4_000_000
+"""Between two signals, of the process's own work; one that stands still is not waited for."""
 
 
 def main(pid: int, seed: int, count: int) -> None:
     chance = random.Random(seed)
     for _ in range(count):
-        time.sleep(chance.uniform(0, _PAUSE_SECONDS_MAX))
+        wait_for_work(pid, chance.randrange(_WORK_NS_MAX))
         if chance.random() < 0.1:
             os.kill(pid, signal.SIGTSTP)
         else:

@@ -29,6 +29,7 @@ STEPS = 10_000_000
 WORKER = wat.worker(STEPS)
 WHOLE = wat.counted(20_000, STEPS)
 RESUMED = 5
+TESTS = Path(__file__).resolve().parents[1]
 SECONDS_MAX = 60
 
 pytestmark = pytest.mark.slow
@@ -73,9 +74,8 @@ def test_a_thousand_signals(wasnap: Command, seed: int) -> None:
     on = ("--snapshot-on", "sigalrm", "--snapshot-on", "sigtstp", "--snapshot-timer", "0.05")
     module = wasnap.write("m.wasm", WORKER)
     started = wasnap.start("run", "--journal", "j", *on, module)
-    sender = [sys.executable, str(Path(__file__).parent / "sender.py")]
-    arguments = [str(started.pid), str(seed), str(COUNT)]
-    sent = subprocess.run([*sender, *arguments], capture_output=True, check=True, timeout=600)
+    sender = [sys.executable, "-m", "triggers.sender", str(started.pid), str(seed), str(COUNT)]
+    sent = subprocess.run(sender, cwd=TESTS, capture_output=True, check=True, timeout=600)
     last = max(map(int, sent.stdout.split()))
     until = time.monotonic_ns() + SECONDS_MAX * 10**9
     while moment(wasnap.directory / "j") < last:
