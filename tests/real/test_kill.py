@@ -1,6 +1,6 @@
 """SIGKILL at random moments while snapshots are written: what was announced stays, and goes on.
 
-``WASNAP_POINTS`` kills (16 unless set); the seeds are 0, 1, 2, ...
+``WASNAP_POINTS`` kills (8 unless set); the seeds are 0, 1, 2, ...
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from wasnap.harness import Job, Report, killed, undisturbed
 from wasnap.journal import Durability
 
-POINTS = int(os.environ.get("WASNAP_POINTS", "16"))
+POINTS = int(os.environ.get("WASNAP_POINTS", "8"))
 KILLS = min(25, max(1, POINTS // 2))
 """Of one journal, at most: each time all of it is checked."""
 TIMER = 0.001
