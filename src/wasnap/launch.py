@@ -99,7 +99,7 @@ class Launch(msgspec.Struct):
     def open_journal(self, listening: tuple[str, ...] = ()) -> Journal | None:
         """The journal to write to. Makes the new one: call it when the process is sure to begin.
 
-        ``listening``: the addresses the guest has, to be used again when it is resumed.
+        ``listening``: the addresses the guest has, or may have, to be used again when it is resumed.
         """
         if self.create is not None and self.journal is None:
             self.start.listen = list(listening)
@@ -159,7 +159,11 @@ def begin(
             for m in config.dirs
         ],
         counted=counted,
-        options={"unknown_imports": config.unknown_imports},
+        options={
+            "unknown_imports": config.unknown_imports,
+            "net": config.net,
+            "net_allow": list(config.net_allow),
+        },
     )
     launch = Launch(data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
@@ -239,13 +243,16 @@ def _with_recorded(journal: Journal, config: HostConfig, rebind: MappingOf[str, 
     given = {mapping.guest for mapping in config.dirs}
     recorded = [d for d in journal.start.dirs if d.guest not in given]
     granted = [d for d in recorded if d.mapping != "tmp"]  # what is in memory is nobody's
-    addresses = [] if config.sockets is not None else journal.start.listen[len(config.listen) :]
-    addresses = _rebound(addresses, rebind)
-    if (granted or addresses) and not _is_ours(journal):
+    addresses = journal.start.listen[len(config.listen) :]
+    if config.sockets is not None and not _is_ours(journal):
+        addresses = []  # what is taken over has its sockets, and no right to further ones
+    rules = _recorded_rules(journal, config)
+    if (granted or addresses or rules) and not _is_ours(journal):
         wanted = [f"--{d.mapping} HOST::{d.guest}" for d in granted]
         wanted += [f"--listen {each}" for each in journal.start.listen] if addresses else []
+        wanted += ["--net" if rule == "" else f"--net-allow {rule}" for rule in rules]
         raise CannotResume(
-            f"the directories and addresses recorded in {journal.path} are not used: "
+            f"the rights recorded in {journal.path} (directories, addresses, rules) are not used: "
             "others own it or may write to it",
             f"give them again ({' '.join(wanted)}), or chmod go-w your own copy of the journal",
         )
@@ -253,16 +260,21 @@ def _with_recorded(journal: Journal, config: HostConfig, rebind: MappingOf[str, 
     dirs = {d.guest: _recorded(d) for d in journal.start.dirs}
     dirs.update({mapping.guest: mapping for mapping in config.dirs})
     return msgspec.structs.replace(
-        config, dirs=tuple(dirs.values()), listen=(*config.listen, *addresses)
+        config,
+        dirs=tuple(dirs.values()),
+        listen=(*config.listen, *addresses),
+        rebind=dict(rebind),
+        net=config.net or "" in rules,
+        net_allow=(*config.net_allow, *filter(None, rules)),
     )
 
 
-def _rebound(addresses: list[str], rebind: MappingOf[str, str]) -> list[str]:
-    """With some of them moved. Raises UsageError for one that is not there."""
-    for old in rebind.keys() - set(addresses):
-        there = f"there are: {', '.join(addresses)}" if addresses else "there are none"
-        raise UsageError(f"the journal's process did not listen on {old}", there)
-    return [rebind.get(address, address) for address in addresses]
+def _recorded_rules(journal: Journal, config: HostConfig) -> list[str]:
+    """Of the network, "" for all of it; none if any were given again."""
+    options = journal.start.options
+    if config.net or config.net_allow:
+        return []
+    return [""] * bool(options.get("net")) + [str(rule) for rule in options.get("net_allow", [])]
 
 
 def _at_recorded_ports(journal: Journal, config: HostConfig) -> HostConfig:

@@ -66,8 +66,34 @@ def addresses(command: F) -> F:
         multiple=True,
         metavar="HOST:PORT[,nonblock]",
         help="Give the guest a socket that listens there, as descriptor 3 (4, 5 ...); "
-        "LISTEN_FDS tells it how many. Port 0: any. Programs in Go need ,nonblock.",
+        "LISTEN_FDS tells it how many. Port 0: any. Programs in Go need ,nonblock. A program of WASIX "
+        "opens its sockets itself, and may listen there.",
     )(command)
+
+
+def network(command: F) -> F:
+    """``--net``, ``--net-allow`` and ``--sockets``."""
+    for option in (
+        click.option(
+            "--sockets",
+            type=click.Choice(["reset", "reconnect"]),
+            default="reset",
+            help="On resuming, connections of a WASIX program are seen to be reset, or those that it "
+            "made itself are made again, to the same peer (reset).",
+        ),
+        click.option(
+            "--net-allow",
+            multiple=True,
+            metavar="HOST:PORT",
+            help="Let a WASIX program connect and send there: example.com:443, *:443, 127.0.0.1:*, "
+            "10.0.0.0/8:*, [::1]:80; may be repeated.",
+        ),
+        click.option(
+            "--net", is_flag=True, help="Let a WASIX program connect and listen anywhere."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def snapshots(command: F) -> F:

@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Files, Mapping
+    from wasnap.host import Connections, Files, Mapping
     from wasnap.journal import Durability
 
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.directories
 @options.files
 @options.addresses
+@options.network
 @click.option(
     "--listen-rebind",
     multiple=True,
@@ -46,6 +47,9 @@ def resume(
     dirs: dict[str, Mapping],
     files: Files | None,
     listen: tuple[str, ...],
+    net: bool,
+    net_allow: tuple[str, ...],
+    sockets: Connections,
     listen_rebind: tuple[str, ...],
     take_over: int | None,
     journal: str,
@@ -62,7 +66,7 @@ def resume(
 
     New snapshots go to the same journal. Its directories and addresses are used again if the journal
     is your own file and nobody else may write to it; --dir and --overlay replace them one by one, and
-    the n-th --listen the n-th address.
+    the n-th --listen the n-th address; --net and --net-allow replace all rules of the network.
     """
     from wasnap.process import resume as resumed
 
@@ -75,6 +79,9 @@ def resume(
         stop_after_snapshot=stop_after_snapshot,
         durability=durability,
         listen=listen,
+        net=net,
+        net_allow=net_allow,
+        sockets=sockets,
         label=label,
         files=files,
         after_snapshot=after_snapshot,

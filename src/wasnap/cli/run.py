@@ -10,7 +10,7 @@ import click
 from wasnap.cli import options
 
 if TYPE_CHECKING:
-    from wasnap.host import Files, Mapping, UnknownImports
+    from wasnap.host import Connections, Files, Mapping, UnknownImports
     from wasnap.journal import Durability
 
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @options.directories
 @options.files
 @options.addresses
+@options.network
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option(
     "--unknown-imports",
@@ -44,6 +45,9 @@ def run(
     dirs: dict[str, Mapping],
     files: Files | None,
     listen: tuple[str, ...],
+    net: bool,
+    net_allow: tuple[str, ...],
+    sockets: Connections,
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
     module: str,
@@ -57,6 +61,7 @@ def run(
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
       wasnap run --tmp /tmp --overlay data::/data job.wasm    what it writes is in the snapshots
       wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
+      wasnap run --net-allow example.com:443 client.wasm      it may connect there (WASIX)
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
 
@@ -65,7 +70,7 @@ def run(
     a second Ctrl-C ends at once.
 
     The guest sees nothing but what it is given: no directory without --dir, --tmp or --overlay, no
-    variable without --env, no network without --listen. What it writes to --tmp and --overlay is
+    variable without --env, no network without --listen, --net-allow or --net. What it writes to --tmp and --overlay is
     not on any disk but in the snapshots: see wasnap journal export-files.
     """
     from wasnap.process import Process
@@ -82,6 +87,9 @@ def run(
         stop_after_snapshot=stop_after_snapshot,
         durability=durability,
         listen=listen,
+        net=net,
+        net_allow=net_allow,
+        sockets=sockets,
         label=label,
         files=files,
         after_snapshot=after_snapshot,

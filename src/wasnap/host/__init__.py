@@ -15,6 +15,8 @@ Map of the room::
     tree/           directories in memory: tmp, and the layer of an overlay
     stream.py       standard streams, and pipes and devices in host directories
     terminal.py  picture.py             what the terminal showed, and its emulator
+    net/            sockets of the guest's own (WASIX), and what it may reach
+    epoll.py event.py    lists to wait for, counters
     pipe.py         pipes between the guest's own threads
     socket.py       what it listens on and accepts
     clock.py  random.py  rights.py
@@ -30,17 +32,19 @@ Map of the room::
 """
 
 from .clock import Clock, FakeClock, SystemClock
-from .config import Files, HostConfig, Kind, Mapping, UnknownImports
+from .config import Connections, Files, HostConfig, Kind, Mapping, UnknownImports
 from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
 from .tree.arena import Arena
-from .world import Host, HostState
+from .world import WASIX, Host, HostState
 
 __all__ = [
+    "WASIX",
     "Address",
     "Arena",
     "Clock",
+    "Connections",
     "FakeClock",
     "Files",
     "Host",

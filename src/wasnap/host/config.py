@@ -22,6 +22,10 @@ guest's own, is a reason to refuse."""
 Kind: TypeAlias = Literal["dir", "tmp", "overlay"]
 """What is behind a mapping: see ``mapped.py``."""
 
+Connections: TypeAlias = Literal["reset", "reconnect"]
+"""What becomes of a guest's connections when it is resumed: it sees them reset, or those that it
+made itself are made again, to the same peer."""
+
 TREE_SIZE: Final = 1 << 30
 """Bytes that a tmp or an overlay may hold in memory, unless its mapping says otherwise."""
 
@@ -71,6 +75,10 @@ class HostConfig(msgspec.Struct, frozen=True):
     ``listen``: addresses, ``HOST:PORT`` each, that the guest finds sockets listening on.
     ``sockets``: of a process that is taken over, guest descriptor -> descriptor of this process,
     which is not closed; then nothing is listened on anew, and ``listen`` is empty.
+    ``own_sockets``: the guest opens sockets itself (WASIX): it is not given any, and ``listen`` is where
+    it may listen, ``net_allow`` what it may reach (rules, see ``net/rules.py``), ``net``: everything.
+    ``connections``: what becomes of them on a resume. ``rebind``: address that a socket was bound to
+    -> the one to bind it to instead.
     """
 
     args: tuple[str, ...] = ()
@@ -81,4 +89,9 @@ class HostConfig(msgspec.Struct, frozen=True):
     stderr: int | None = 2
     listen: tuple[str, ...] = ()
     sockets: dict[int, int] | None = None
+    own_sockets: bool = False
+    net: bool = False
+    net_allow: tuple[str, ...] = ()
+    connections: Connections = "reset"
+    rebind: dict[str, str] = {}
     unknown_imports: UnknownImports = "refuse"

@@ -31,6 +31,7 @@ from .protocol import Call
 
 if TYPE_CHECKING:
     from .mapped import Root
+    from .net.network import Network
 
 NUMBERS_MAX = 65_536
 """A guest cannot choose a number as large as this."""
@@ -105,14 +106,22 @@ class Scene(msgspec.Struct):
     """Descriptors of this process that listen: what the guest is given."""
     sockets: Mapping[int, int] = {}
     """Guest descriptor -> a socket of this process, of one that is taken over."""
+    network: Network | None = None
+    descriptors: Descriptors | None = None
+    """What the guest has open; filled when all is restored."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = {}
     pipes: dict[int, dict[bool, int]] = {}
     """Restore: ends of new pipes (writing: descriptor) that nobody has got yet, by pipe."""
+    pairs: dict[int, dict[int, Descriptor]] = {}
+    """The same of new pairs of sockets."""
 
     def close_rest(self) -> None:
         """Nobody is going to get them."""
+        for sockets in self.pairs.values():
+            while sockets:
+                sockets.popitem()[1].close()
         for ends in self.pipes.values():
             while ends:
                 os.close(ends.popitem()[1])
@@ -140,6 +149,12 @@ class Descriptor(ABC):
 
     has_peer = False
     """Whether it is a pipe or a socket, which somebody else may close at the other end."""
+
+    travels = False
+    """Whether a process that takes over from this one is given the kernel's descriptor."""
+
+    has_input = False
+    """Whether there is something to read that the kernel does not know of."""
 
     reading: tuple[str, ...] = ()
     """The occasions (protocol.py) that reading from it is."""

@@ -12,6 +12,7 @@ import msgspec
 
 SAME: Final = "same"
 IN_HOST_DIRECTORIES: Final = ("file", "directory")
+OWN_SOCKETS: Final = ("socket", "pair")
 
 _KINDS: Final = {
     "stream": ("stream", "StreamState", "Stream"),
@@ -22,6 +23,10 @@ _KINDS: Final = {
     "tree-directory": ("tree.descriptors", "TreeDirectoryState", "TreeDirectory"),
     "listener": ("socket", "ListenerState", "Listener"),
     "connection": ("socket", "ConnectionState", "Connection"),
+    "socket": ("net.socket", "SocketState", "Socket"),
+    "pair": ("net.pair", "PairState", "PairEnd"),
+    "event": ("event", "EventState", "Event"),
+    "epoll": ("epoll", "EpollState", "Epoll"),
     "pipe": ("pipe", "PipeState", "PipeEnd"),
     SAME: ("descriptors", "SameState", ""),
 }

@@ -117,6 +117,7 @@ class Listener(Descriptor):
     __slots__ = ("index",)
 
     waits = True
+    travels = True
     reading = (LISTEN, OUTSIDE)
 
     def __init__(self, fileno: int, index: int, fdflags: int) -> None:
@@ -190,6 +191,11 @@ class Connection(ByteStream):
         super().__init__(fileno, rights, rights, fdflags & (r.APPEND | r.NONBLOCK))
         self._writer = fileno
         self.lost = lost
+
+    @property
+    def travels(self) -> bool:  # type: ignore[override]
+        """Unless it is lost."""
+        return not self.lost
 
     def read(self, call: Call, views: Views) -> int:
         self.check()

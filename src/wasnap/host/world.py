@@ -12,7 +12,7 @@ import resource
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
@@ -28,7 +28,7 @@ from .occasions import Occasions
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
-from .socket import Address, Connection, Listener
+from .socket import Address, Listener
 from .stacks import Stacks, StacksState
 from .stream import Stream
 from .terminal import Terminal, TerminalState
@@ -40,9 +40,14 @@ if TYPE_CHECKING:
     from ..instrument.abi import ImportInfo
     from .descriptors import SameState
     from .directory import DirectoryState
+    from .epoll import EpollState
+    from .event import EventState
     from .file import FileState
     from .history import History, HistoryState
     from .mapped import Root
+    from .net.network import Network
+    from .net.pair import PairState
+    from .net.socket import SocketState
     from .pipe import PipeState
     from .root import HostRoot
     from .socket import ConnectionState, ListenerState
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
     from .tree.root import TreeRoot
     from .tree.tree import TreeState
 
-    DescriptorState = (
+    DescriptorState: TypeAlias = (
         FileState
         | DirectoryState
         | StreamState
@@ -61,6 +66,10 @@ if TYPE_CHECKING:
         | ListenerState
         | ConnectionState
         | PipeState
+        | SocketState
+        | PairState
+        | EventState
+        | EpollState
         | SameState
     )
 else:  # as they come; ``HostState.from_plain`` has them read by what is imported then
@@ -165,6 +174,8 @@ class Host:
         self.futexes = Futexes(lambda: self.clock)
         self.signals = Signals(lambda: self.clock)
         self.stacks = Stacks()
+        self.old_wasix = False
+        """Whether the guest has an older ABI of WASIX, where some things are smaller."""
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -176,9 +187,14 @@ class Host:
         self._shown: TerminalState | None = None
         self._roots: dict[str, Root] = {}
         self._sockets = config.sockets
-        self._addresses = [Address.parse(text) for text in config.listen]
-        self.listening: tuple[str, ...] = ()
-        """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
+        self._config = config
+        self._network: Network | None = None
+        given = not config.own_sockets and config.sockets is None
+        addresses = config.listen if given else ()
+        if not config.own_sockets:
+            self._check_rebinds(addresses)
+        self._addresses = [Address.parse(config.rebind.get(text, text)) for text in addresses]
+        self._given: tuple[str, ...] = ()
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
         self._wasix_functions: dict[str, HostFunction] = {}
@@ -241,7 +257,7 @@ class Host:
                 stream.show(self._terminal)
                 self._streams[name] = stream
         listeners = self._listen()
-        self.listening = self._addresses_of(listeners)
+        self._given = self._addresses_of(listeners)
         preopens = [*listeners, *(root.preopen() for root in self._roots.values())]
         first.update(enumerate(preopens, start=len(_STANDARD)))
         self.descriptors.replace_all(first)
@@ -251,13 +267,31 @@ class Host:
         listeners = [d for d in descriptors if isinstance(d, Listener)]
         return tuple(str(d.address) for d in sorted(listeners, key=lambda d: d.index))
 
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Where the guest listens, ``HOST:PORT`` each, with true ports."""
+        if not self._config.own_sockets:
+            return self._given
+        own = (getattr(d, "listens_at", None) for _, d in self.descriptors.items())
+        return tuple(str(address) for address in own if address is not None)
+
+    @property
+    def granted(self) -> tuple[str, ...]:
+        """Where it may, to be recorded."""
+        return self._config.listen if self._config.own_sockets else self._given
+
+    @property
+    def network(self) -> Network:
+        """For the guest's own sockets."""
+        if self._network is None:
+            from .net.network import Network
+
+            self._network = Network(self._config, lambda: self.clock)
+        return self._network
+
     def live_sockets(self) -> dict[int, int]:
         """Guest descriptor -> this process's, of all that another process could go on with."""
-        return {
-            number: d.fileno
-            for number, d in self.descriptors.items()
-            if isinstance(d, Listener) or (isinstance(d, Connection) and not d.lost)
-        }
+        return {number: d.fileno for number, d in self.descriptors.items() if d.travels}
 
     def _listen(self) -> list[Listener]:
         """All or none. Raises CannotListen."""
@@ -339,6 +373,7 @@ class Host:
         """What gives a guest with these imports its functions: ``function`` with their types."""
         types = {(i.module, i.name): (i.params, i.results) for i in imports}
         unix = any(module == WASIX for module, _ in types)
+        self.old_wasix = (WASIX, "thread_local_create") in types
 
         def provide(module: str, name: str) -> HostFunction | None:
             type = types.get((module, name))
@@ -419,12 +454,15 @@ class Host:
         Raises CannotResume with all that is missing or different.
         """
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
-        scene = Scene(self._roots, self._standard, given, self._sockets or {})
+        tagged = [(kinds.tag_of(d), d) for d in state.descriptors]
+        network = self.network if any(tag in kinds.OWN_SOCKETS for tag, _ in tagged) else None
+        scene = Scene(
+            self._roots, self._standard, given, self._sockets or {}, network, self.descriptors
+        )
         arena = arena or Arena()
         noted = self._noted()
         hosts = self._host_roots()
         path = history if noted else None
-        tagged = [(kinds.tag_of(d), d) for d in state.descriptors]
         files_open: list[Any] = [d for tag, d in tagged if tag in kinds.IN_HOST_DIRECTORIES]
         same: list[Any] = [d for tag, d in tagged if tag == kinds.SAME]
         apart = (*kinds.IN_HOST_DIRECTORIES, kinds.SAME)
@@ -437,6 +475,9 @@ class Host:
         try:
             missing = self._restore_trees(state.trees, arena)
             missing += _restore(others, scene)
+            if self._config.own_sockets:
+                bound = (getattr(d, "local", None) for _, d in tagged)
+                self._check_rebinds([str(local) for local in bound if local is not None])
             if rewind is not None:
                 missing += rewind.check(files_open, scene)
             if missing:
@@ -466,7 +507,7 @@ class Host:
         self.descriptors.replace_all(scene.restored)
         if self._sockets is not None:
             self._sockets = None
-            self.listening = self._addresses_of(scene.restored.values())
+            self._given = self._addresses_of(scene.restored.values())
         self.descriptors.cloexec = set(state.cloexec)
         self.cwd = state.cwd
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
@@ -485,6 +526,15 @@ class Host:
         if state.random is not None:
             self.random = SeededRandom.restore(state.random)
         self.arena = arena
+
+    def _check_rebinds(self, addresses: Iterable[str]) -> None:
+        """Raises UsageError for one of an address that is not among these."""
+        there = ", ".join(addresses)
+        for old in sorted(self._config.rebind.keys() - set(addresses)):
+            raise UsageError(
+                f"the journal's process did not listen on {old}",
+                f"there are: {there}" if there else "there are none",
+            )
 
     def _restore_trees(self, trees: dict[str, TreeState], arena: Arena) -> list[str]:
         """Load them; what is missing."""

@@ -33,8 +33,10 @@ from wasnap.control.server import Server
 from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
 from wasnap.errors import UsageError
 from wasnap.host import (
+    WASIX,
     Address,
     Clock,
+    Connections,
     Files,
     Host,
     HostConfig,
@@ -73,7 +75,11 @@ class Process:
     ``module``: a path or bytes; None: the one in the journal, resumed. ``args``: without the
     program's name, which is the module's. ``dirs``: guest path -> host path or ``Mapping``
     (read-only, ``Mapping.tmp()``, ``Mapping.overlay(host)``).
-    ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3.
+    ``listen``: addresses, ``HOST:PORT`` each, that the guest accepts on, from descriptor 3; a program of
+    WASIX opens its sockets itself, and may listen there (port 0: on any).
+    ``net_allow``: what it may reach, as rules (``wasnap.host.net.rules``); ``net``: everything, and be
+    reached anywhere. ``sockets``: what becomes of its connections when it is resumed, see
+    ``wasnap.host.Connections``.
     ``journal``: where snapshots go; if it holds snapshots of this module, the newest (or ``at``, an
     id or a label) is resumed, unless ``fresh``. ``label``: for snapshots that get no other.
     ``snapshot_on``: names of triggers; None: timer, sigint and sigterm.
@@ -111,6 +117,9 @@ class Process:
         snapshot_timer: float | None = None,
         stop_after_snapshot: bool = False,
         listen: Sequence[str] = (),
+        net: bool = False,
+        net_allow: Sequence[str] = (),
+        sockets: Connections = "reset",
         label: str = "",
         grace: float | None = None,
         after_snapshot: str | None = None,
@@ -132,10 +141,10 @@ class Process:
         if take_over is not None:
             if journal is None or module is not None:
                 raise UsageError("a process is taken over with its journal alone")
-            if at is not None or listen or listen_rebind:
+            if at is not None or listen or listen_rebind or net or net_allow:
                 raise UsageError(
                     "what is taken over goes on where it is, with the sockets it has",
-                    "leave out --at, --listen and --listen-rebind",
+                    "leave out --at, --listen, --listen-rebind, --net and --net-allow",
                 )
         wants_snapshots = snapshot_on is not None or snapshot_timer is not None
         if journal is None and (wants_snapshots or stop_after_snapshot or after_snapshot or label):
@@ -161,6 +170,9 @@ class Process:
             stdout=stdout,
             stderr=stderr,
             listen=tuple(str(Address.parse(address)) for address in listen),
+            net=net,
+            net_allow=tuple(net_allow),
+            connections=sockets,
             unknown_imports=unknown_imports,
         )
         self._journal_path = None if journal is None else Path(journal)
@@ -181,19 +193,22 @@ class Process:
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
 
-        self.listening: tuple[str, ...] = ()
-        """The addresses the guest accepts on, with their true ports; once it runs."""
-
         self._desk = Desk(self._nudge)
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
         self._world: World | None = None
+        self._host: Host | None = None
         self._service: Service | None = None
         self._kept_by_disk = False
         self._close_seconds = _CLOSE_SECONDS
         self._started_ns = 0
         self._command: list[str] = []
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The addresses the guest accepts on, with their true ports; once it runs."""
+        return () if self._host is None else self._host.listening
 
     # -- the story ---------------------------------------------------------------------------
 
@@ -277,7 +292,10 @@ class Process:
         self._counted = launch.start.counted
         self._command = launch.start.args
         program = launch.load()
-        host = Host(launch.config, self._clock, self._random)
+        config = launch.config
+        if any(imported.module == WASIX for imported in program.info.imports):
+            config = msgspec.structs.replace(config, own_sockets=True)
+        host = self._host = Host(config, self._clock, self._random)
         try:
             guest = Guest(program, host.provider(program.info.imports))
         except BaseException:
@@ -289,7 +307,7 @@ class Process:
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
-        journal = self._journal = launch.open_journal(world.host.listening)
+        journal = self._journal = launch.open_journal(world.host.granted)
         resumed = launch.snapshot
         sync = self._durability == "system"
         if journal is not None:
@@ -316,7 +334,6 @@ class Process:
             world.host.paint()
         elif journal is not None:
             world.host.note_changes(directory_of(journal.path), sync=sync)
-        self.listening = world.host.listening
         for address in self.listening:
             log.info("listening on %s", address)
         self._world = world
@@ -509,6 +526,9 @@ def resume(
     snapshot_timer: float | None = None,
     stop_after_snapshot: bool = False,
     listen: Sequence[str] = (),
+    net: bool = False,
+    net_allow: Sequence[str] = (),
+    sockets: Connections = "reset",
     label: str = "",
     grace: float | None = None,
     after_snapshot: str | None = None,
@@ -526,7 +546,7 @@ def resume(
     """The process that snapshot ``at`` (the newest if None) of a journal is of; ``run`` it.
 
     Arguments, environment, clock and randomness are the saved ones. ``dirs``: those given replace
-    the recorded ones of the same guest path. The rest as for ``Process``.
+    the recorded ones of the same guest path; ``net`` and ``net_allow`` all recorded rules. The rest as for ``Process``.
     """
     return Process(
         None,
@@ -537,6 +557,9 @@ def resume(
         snapshot_timer=snapshot_timer,
         stop_after_snapshot=stop_after_snapshot,
         listen=listen,
+        net=net,
+        net_allow=net_allow,
+        sockets=sockets,
         label=label,
         grace=grace,
         after_snapshot=after_snapshot,

@@ -94,7 +94,8 @@ class Poll:
                 except NotCapable:
                     events.append(layout.event(s.userdata, spec.ERRNO_NOTCAPABLE, s.kind))
                     continue
-                if not descriptor.waits:
+                held = descriptor.has_input and s.kind == spec.EVENTTYPE_FD_READ
+                if held or not descriptor.waits:
                     events.append(_ready(s, descriptor))
                     continue
                 waiting.append((s, descriptor))

@@ -24,7 +24,7 @@ from .errno import invalid
 
 _RIFLAGS_RECV_PEEK = 1 << 0
 _RIFLAGS_RECV_WAITALL = 1 << 1
-_SDFLAGS = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
+SDFLAGS = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
 
 
 class Sock:
@@ -100,6 +100,6 @@ class Sock:
     def sock_shutdown(self, call: Call, fd: I32, how: I32) -> None:
         """End receiving (bit 0), sending (bit 1) or both. Like shutdown. INVAL, NOTCONN."""
         descriptor = self._socket(fd, 0)
-        if how not in _SDFLAGS:
+        if how not in SDFLAGS:
             raise invalid("sdflags")
-        shutdown(descriptor, _SDFLAGS[how])
+        shutdown(descriptor, SDFLAGS[how])

@@ -5,6 +5,8 @@
     threads.py  thread_*
     process.py  proc_*: what a process is called, and how it ends
     signals.py  sending signals, naming the callback, alarms
+    sock.py     sock_*, resolve
+    epoll.py    epoll_*, fd_event
     files.py    descriptors with several numbers, the working directory
     stack.py    setjmp and longjmp
     tty.py      the terminal
@@ -33,33 +35,32 @@ from ..wasip1 import abi
 from ..wasip1.args import Args
 from ..wasip1.clock import Clock
 from ..wasip1.poll import Poll
-from ..wasip1.sock import Sock
 from ..wasip1.spec import ERRNO_NOTSUP
 from ..world import WASIX, Host
+from .epoll import Waiting
 from .files import Fd, Path
 from .futex import Futex
 from .process import Process
 from .signals import SIGNALS, Signals
+from .sock import Sock
 from .stack import Stack
 from .threads import Threads
 from .tty import Tty
 
 _MISSING: Final = """
     call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
-    context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create epoll_ctl
-    epoll_wait fd_event port_addr_add port_addr_clear port_addr_list port_addr_remove
-    port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add port_route_clear
-    port_route_list port_route_remove port_unbridge proc_exec proc_exec2 proc_exec3 proc_fork
-    proc_fork_env proc_spawn proc_spawn2 reflect_signature resolve sock_accept sock_accept_v2
-    sock_addr_local sock_addr_peer sock_bind sock_connect sock_get_opt_flag sock_get_opt_size
-    sock_get_opt_time sock_join_multicast_v4 sock_join_multicast_v6 sock_leave_multicast_v4
-    sock_leave_multicast_v6 sock_listen sock_open sock_pair sock_recv_from sock_send_file
-    sock_send_to sock_set_opt_flag sock_set_opt_size sock_set_opt_time sock_status
+    context_destroy context_switch dl_invalid_handle dlopen dlsym port_addr_add port_addr_clear
+    port_addr_list port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac
+    port_route_add port_route_clear port_route_list port_route_remove port_unbridge proc_exec
+    proc_exec2 proc_exec3 proc_fork proc_fork_env proc_spawn proc_spawn2 reflect_signature
+    http_request http_status
 """
 MISSING: Final = frozenset(_MISSING.split())
 
 WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
-_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty)
+_PROVIDERS = (
+    *(Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty, Waiting),
+)
 
 _I32 = b"\x7f"
 

@@ -8,9 +8,11 @@ import posixpath
 from .. import pipe
 from ..beneath import os_error
 from ..mapped import Directory
+from ..net.socket import Socket
 from ..protocol import Call
 from ..wasip1 import fd as preview1_fd
 from ..wasip1 import path as preview1_path
+from ..wasip1 import spec
 from ..wasip1.abi import I32, I64, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
@@ -23,6 +25,13 @@ class Fd(preview1_fd.Fd):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
+
+    def fd_fdstat_get(self, call: Call, fd: I32, stat: I32) -> None:
+        """As in preview1; a socket may also be one of datagrams."""
+        super().fd_fdstat_get(call, fd, stat)
+        descriptor = self._descriptors.get(fd)
+        if isinstance(descriptor, Socket) and descriptor.kind == "dgram":
+            call.memory.set_u8(stat, spec.FILETYPE_SOCKET_DGRAM)
 
     def fd_renumber(self, call: Call, fd: I32, to: I32) -> None:
         """``to`` is closed, and is then a duplicate of fd, which stays. Like dup2.

@@ -5,9 +5,14 @@ Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public
 
 from __future__ import annotations
 
+import errno
+import ipaddress
+import socket
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from ..beneath import os_error
+from ..net.endpoint import Endpoint, Family
 from ..protocol import Memory
 
 _TTY = struct.Struct("<IIII6?2x")
@@ -76,3 +81,99 @@ def option_timestamp(memory: Memory, ptr: int) -> int | None:
     """
     memory.view(ptr, 16)
     return memory.u64(ptr + 8) if memory.u8(ptr) == _OPTION_SOME else None
+
+
+# -- sockets ----------------------------------------------------------------------------------
+
+_FAMILIES: Final[dict[int, Family]] = {1: "inet4", 2: "inet6", 3: "unix"}
+_TAGS: Final = {family: tag for tag, family in _FAMILIES.items()}
+_UNIX_PATH_SIZE: Final = 108
+ADDRESS_SIZE: Final = 18
+
+
+def family(tag: int) -> Family:
+    """``address_family``. Raises OSError (EAFNOSUPPORT)."""
+    try:
+        return _FAMILIES[tag]
+    except KeyError:
+        raise os_error(errno.EAFNOSUPPORT) from None
+
+
+def endpoint(endpoint: Endpoint, *, old: bool = False) -> bytes:
+    """``addr_port``, as much of it as this family has.
+
+    ::
+
+        0     1 2      4                                    110
+        | tag | | port | address |                          |       tag: 1 inet4: 4 bytes
+        | tag | | port | address (16) | flow | scope |      |            2 inet6; the numbers' upper halves first
+        | tag | | path, with a NUL                          |            3 unix
+
+    ``old``: the older ABI's, 20 bytes, has neither flow nor scope. The port is little-endian, the
+    address as the network has it.
+    """
+    head = struct.pack("<BxH", _TAGS[endpoint.family], endpoint.port)
+    if endpoint.family == "inet4":
+        return head + socket.inet_aton(endpoint.host)
+    if endpoint.family == "inet6":
+        data = head + socket.inet_pton(socket.AF_INET6, endpoint.host)
+        return data if old else data + _halves(endpoint.flow) + _halves(endpoint.scope)
+    return head[:2] + endpoint.path[: _UNIX_PATH_SIZE - 1] + b"\0"
+
+
+def read_endpoint(memory: Memory, ptr: int, *, old: bool = False) -> Endpoint:
+    """What ``endpoint`` makes. Raises OSError (EAFNOSUPPORT)."""
+    kind = family(memory.u8(ptr))
+    if kind == "inet4":
+        return Endpoint(kind, socket.inet_ntoa(memory.read(ptr + 4, 4)), memory.u16(ptr + 2))
+    if kind == "inet6":
+        host = socket.inet_ntop(socket.AF_INET6, memory.read(ptr + 4, 16))
+        numbers = (0, 0) if old else (_whole(memory, ptr + 20), _whole(memory, ptr + 24))
+        return Endpoint(kind, host, memory.u16(ptr + 2), *numbers)
+    path = memory.read(ptr + 2, _UNIX_PATH_SIZE)
+    return Endpoint(kind, path=path.partition(b"\0")[0])
+
+
+def _halves(number: int) -> bytes:
+    return struct.pack("<HH", number >> 16 & 0xFFFF, number & 0xFFFF)
+
+
+def _whole(memory: Memory, ptr: int) -> int:
+    return memory.u16(ptr) << 16 | memory.u16(ptr + 2)
+
+
+def ip(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    """``addr_ip``.
+
+    ::
+
+        0     1 2         18
+        | tag | | address |        as the network has it; of inet4 the first 4 bytes
+    """
+    return struct.pack("<Bx16s", 1 if address.version == 4 else 2, address.packed)
+
+
+def write_option_timestamp(memory: Memory, ptr: int, ns: int | None) -> None:
+    """What ``option_timestamp`` reads."""
+    memory.write(ptr, struct.pack("<B7xQ", ns is not None, ns or 0))
+
+
+# -- epoll ------------------------------------------------------------------------------------
+
+EPOLL_EVENT_SIZE: Final = 32
+
+
+def epoll_event(events: int, data: bytes) -> bytes:
+    """``epoll_event``. ``data``: what the guest gave.
+
+    ::
+
+        0        4 8     12   16      20 24      32
+        | events | | ptr | fd | data1 |  | data2 |        of the guest, but for events
+    """
+    return struct.pack("<I4x", events) + data
+
+
+def read_epoll_event(memory: Memory, ptr: int) -> tuple[int, bytes]:
+    """Events and data."""
+    return memory.u32(ptr), memory.read(ptr + 8, EPOLL_EVENT_SIZE - 8)
