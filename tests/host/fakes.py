@@ -147,7 +147,7 @@ class FakeCall:
     def unpark(self) -> None:
         """Nothing: it does not sleep."""
 
-    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+    def spawn(self, thread: int, args: tuple[int, ...], stack_pointer: int | None = None) -> None:
         self.spawned.append((thread, args))
 
     def lives(self, thread: int) -> bool:

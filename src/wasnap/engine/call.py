@@ -68,7 +68,7 @@ class Company(Protocol):
 
     host_lock: threading.Lock
 
-    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+    def spawn(self, thread: int, args: tuple[int, ...], stack_pointer: int | None) -> None:
         """See ``host.protocol.Call.spawn``."""
 
     def all_wait(self) -> bool:
@@ -173,10 +173,10 @@ class GuestCall:
         """See ``host.protocol.Call.unpark``."""
         self._wake.set()
 
-    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
+    def spawn(self, thread: int, args: tuple[int, ...], stack_pointer: int | None = None) -> None:
         """See ``host.protocol.Call.spawn``."""
         assert self._company is not None
-        self._company.spawn(thread, args)
+        self._company.spawn(thread, args, stack_pointer)
 
     def interrupt(self, thread: int) -> bool:
         """See ``host.protocol.Call.interrupt``."""

@@ -285,7 +285,7 @@ class Guest:
 
     # -- for its threads (call.Company) ------------------------------------------------------
 
-    def spawn(self, number: int, args: tuple[int, ...]) -> None:
+    def spawn(self, number: int, args: tuple[int, ...], stack_pointer: int | None = None) -> None:
         """See ``host.protocol.Call.spawn``."""
         if number in self._threads:
             raise FileExistsError(errno.EEXIST, f"there is a thread {number}")
@@ -296,7 +296,7 @@ class Guest:
         except (WasnapError, wasmtime.WasmtimeError, MemoryError) as error:
             raise OSError(errno.EAGAIN, f"no further thread: {error}") from None
         try:
-            thread.machine.begin_thread(args)
+            thread.machine.begin_thread(args, stack_pointer)
             with self._lock:
                 if self._phase is not Phase.RUNNING:
                     raise OSError(errno.EAGAIN, "the process ends")

@@ -54,6 +54,7 @@ from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
 _MEMORY = "wasnap.m"
+_STACK_POINTER = "__stack_pointer"
 """Prefix of the exported memories, which are exported once."""
 
 
@@ -221,11 +222,13 @@ class Machine:
         self._entries = (*(Entry(n) for n in names), Entry(entry, tuple(args)))
         self._entry = 0
 
-    def begin_thread(self, args: Sequence[int]) -> None:
+    def begin_thread(self, args: Sequence[int], stack_pointer: int | None = None) -> None:
         """Choose for ``run`` what a spawned thread runs; the start function first."""
         assert self.spawns is not None
-        names = [abi.START] if self._program.info.has_start else []
-        self._entries = (*(Entry(n) for n in names), Entry(self.spawns, tuple(args)))
+        before = [Entry(abi.START)] if self._program.info.has_start else []
+        if stack_pointer is not None and self._pointer() is not None:
+            before.append(Entry(_STACK_POINTER, (stack_pointer,)))
+        self._entries = (*before, Entry(self.spawns, tuple(args)))
         self._entry = 0
 
     def begin_call(self, entry: str, args: Sequence[int]) -> None:
@@ -271,6 +274,11 @@ class Machine:
     def _run(self) -> Event:
         while True:
             entry = self._entries[self._entry]
+            pointer = self._pointer() if entry.export == _STACK_POINTER else None
+            if pointer is not None:  # it is set, not called
+                pointer.set(entry.args[0])
+                self._entry += 1
+                continue
             callee = self._callee(entry.export)
             slots = values.raw_slots(entry.args, max(len(callee.params), len(callee.results)))
             event = self._invoke(callee.function, slots) or self._finished(slots, callee.results)
@@ -381,7 +389,7 @@ class Machine:
         return extern is not None and extern.kind == native.KIND_FUNC
 
     def _pointer(self) -> StackPointer | None:
-        extern = native.export(self._context, self._instance, "__stack_pointer")
+        extern = native.export(self._context, self._instance, _STACK_POINTER)
         if extern is None or extern.kind != native.KIND_GLOBAL:
             return None
         return StackPointer(self._context, extern.of.global_)

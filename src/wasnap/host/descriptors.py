@@ -227,6 +227,10 @@ class Descriptor(ABC):
         """How many bytes can be read without waiting."""
         return 0
 
+    def polled(self) -> None:
+        """A poll is going to say that it can be read."""
+        return
+
     def stat(self) -> Status:
         """Attributes of the open thing."""
         return os.fstat(self.fileno)

@@ -25,7 +25,7 @@ _LOOK_AGAIN_NS: Final = 10_000_000
 
 
 class EventState(msgspec.Struct, frozen=True, tag="event"):
-    """``value``: of the counter."""
+    """``value``: of the counter, but for ``polled``: what of it a poll has told of; None: it tells always."""
 
     number: int
     value: int
@@ -33,34 +33,46 @@ class EventState(msgspec.Struct, frozen=True, tag="event"):
     fdflags: int
     rights: int
     inheriting: int
+    polled: int | None = None
 
 
 class Event(Descriptor):
-    """A counter. ``semaphore``: reading takes one away, not all of it."""
+    """A counter. ``semaphore``: reading takes one away, not all of it. ``once``: a poll says once for each
+    time it was written to that it can be read (an older WASIX, whose programs never read it).
+    """
 
-    __slots__ = ("semaphore",)
+    __slots__ = ("_told", "once", "semaphore")
 
     waits = True
 
-    def __init__(self, value: int, fdflags: int, *, semaphore: bool) -> None:
+    def __init__(self, value: int, fdflags: int, *, semaphore: bool, once: bool = False) -> None:
         fileno = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         super().__init__(fileno, r.STREAM, r.STREAM, fdflags)
         self.semaphore = semaphore
+        self.once = once
+        self._told = 0  # of the value; the kernel's counter has the rest
         if value:
             os.eventfd_write(fileno, min(value, _MAX))
+
+    def polled(self) -> None:
+        if self.once:
+            self._told = min(self._told + self._taken(), _MAX)
+
+    def _taken(self) -> int:
+        try:
+            return os.eventfd_read(self.fileno)
+        except BlockingIOError:
+            return 0
 
     def read(self, call: Call, views: Views) -> int:
         """8 bytes: what was there. INVAL: no room for them. AGAIN: it is 0, and NONBLOCK is set."""
         if sum(map(len, views)) < _SIZE:
             raise os_error(errno.EINVAL)
-        while True:
-            try:
-                value = os.eventfd_read(self.fileno)
-                break
-            except BlockingIOError:
-                if self.fdflags & r.NONBLOCK:
-                    raise
+        while not (value := min(self._told + self._taken(), _MAX)):
+            if self.fdflags & r.NONBLOCK:
+                raise os_error(errno.EAGAIN)
             call.wait([self.fileno], [], None)
+        self._told = 0
         if self.semaphore and value > 1:
             os.eventfd_write(self.fileno, value - 1)
         data = _U64.pack(1 if self.semaphore else value)
@@ -94,12 +106,10 @@ class Event(Descriptor):
         return _SIZE
 
     def value(self) -> int:
-        """What it is; nobody else runs meanwhile."""
-        try:
-            value = os.eventfd_read(self.fileno)
-        except BlockingIOError:
-            return 0
-        os.eventfd_write(self.fileno, value)
+        """What the kernel's counter is; nobody else runs meanwhile."""
+        value = self._taken()
+        if value:
+            os.eventfd_write(self.fileno, value)
         return value
 
     def capture(self, number: int, scene: Scene) -> EventState:
@@ -111,15 +121,19 @@ class Event(Descriptor):
             fdflags=self.fdflags,
             rights=self.rights,
             inheriting=self.inheriting,
+            polled=self._told if self.once else None,
         )
 
     @classmethod
     def restore(cls, state: EventState, scene: Scene) -> Event:
         """Another one. Raises Missing."""
         try:
-            return cls(state.value, state.fdflags, semaphore=state.semaphore)
+            once = state.polled is not None
+            made = cls(state.value, state.fdflags, semaphore=state.semaphore, once=once)
         except OSError as error:
             raise Missing(f"a counter: {error.strerror}") from None
+        made._told = state.polled or 0
+        return made
 
     def rewind(self, state: EventState) -> None:
         """Its rights."""

@@ -202,8 +202,9 @@ class Call(Protocol):
         """Have a ``park`` of this thread, now or later, look again. For other guest threads, while
         this one is sure to live."""
 
-    def spawn(self, thread: int, args: tuple[int, ...]) -> None:
-        """Start guest thread ``thread`` in the export that the host function's ``spawns`` names.
+    def spawn(self, thread: int, args: tuple[int, ...], stack_pointer: int | None = None) -> None:
+        """Start guest thread ``thread`` in the export that the host function's ``spawns`` names,
+        with its ``__stack_pointer`` at that address if one is given.
 
         Raises FileExistsError if there is one of this number, OSError (EAGAIN) where there cannot
         be one more.

@@ -8,6 +8,7 @@ main thread has none (0 here; ``MAIN`` for WASIX). They are given in turn, so th
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -27,9 +28,12 @@ _EAGAIN: Final = 6
 
 
 class ThreadsState(msgspec.Struct, frozen=True):
-    """``last``: the number that was given last."""
+    """``last``: the number that was given last. ``keys``: those of thread locals (an older WASIX),
+    ``locals``: thread, key and value of each; the main thread is 0."""
 
     last: int = 0
+    keys: list[int] = []
+    locals: list[tuple[int, int, int]] = []
 
 
 class Threads:
@@ -38,6 +42,9 @@ class Threads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self.keys: set[int] = set()
+        self.locals: dict[tuple[int, int], int] = {}
+        """(thread, key) -> value."""
 
     def functions(self) -> dict[tuple[str, str], HostFunction]:
         """By (module, name)."""
@@ -54,19 +61,32 @@ class Threads:
 
     def start(self, call: Call, start_arg: int) -> int:
         """Start a thread with this argument: its number. Raises OSError (EAGAIN)."""
+        return self.start_with(call, lambda number: (number, start_arg))
+
+    def start_with(
+        self,
+        call: Call,
+        args: Callable[[int], tuple[int, ...]],
+        stack_pointer: int | None = None,
+    ) -> int:
+        """Start a thread with what its number gives for arguments: the number. Raises OSError
+        (EAGAIN)."""
         while True:
             with self._lock:
                 self._last = number = self._last % NUMBER_MAX + 1
             try:
-                call.spawn(number, (number, start_arg))
+                call.spawn(number, args(number), stack_pointer)
             except FileExistsError:  # one that lives since 2**29 others
                 continue
             return number
 
     def capture(self) -> ThreadsState:
         """All guest threads are stopped."""
-        return ThreadsState(self._last)
+        values = [(thread, key, value) for (thread, key), value in self.locals.items()]
+        return ThreadsState(self._last, sorted(self.keys), sorted(values))
 
     def restore(self, state: ThreadsState) -> None:
         """Go on numbering."""
         self._last = state.last
+        self.keys = set(state.keys)
+        self.locals = {(thread, key): value for thread, key, value in state.locals}

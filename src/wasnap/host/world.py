@@ -198,6 +198,7 @@ class Host:
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
         self._wasix_functions: dict[str, HostFunction] = {}
+        self._older_functions: dict[str, HostFunction] = {}
         _raise_limit()
         if self._addresses and "LISTEN_FDS" not in config.env:
             self.env.append(b"LISTEN_FDS=%d" % len(self._addresses))
@@ -364,9 +365,13 @@ class Host:
 
         if not self._wasix_functions:
             self._wasix_functions = wasix.functions(self)
+            self._older_functions = wasix.older_functions(self)
         found = self._wasix_functions.get(name)
-        if type is None or (found is not None and (found.params, found.results) == type):
+        if type is None:
             return found
+        for each in (found, self._older_functions.get(name)):
+            if each is not None and (each.params, each.results) == type:
+                return each
         return wasix.missing(name, *type)
 
     def provider(self, imports: Iterable[ImportInfo]) -> Callable[[str, str], HostFunction | None]:

@@ -141,6 +141,7 @@ def _ready(s: Subscription, descriptor: Descriptor) -> bytes:
     if s.kind == spec.EVENTTYPE_FD_WRITE:
         return layout.event(s.userdata, spec.ERRNO_SUCCESS, s.kind, 1)
     nbytes = descriptor.available()
+    descriptor.polled()
     hangup = nbytes == 0 and descriptor.has_peer
     flags = spec.EVENTRWFLAGS_FD_READWRITE_HANGUP if hangup else 0
     return layout.event(s.userdata, spec.ERRNO_SUCCESS, s.kind, nbytes, flags)

@@ -6,6 +6,7 @@
     process.py  proc_*: what a process is called, and how it ends
     signals.py  sending signals, naming the callback, alarms
     sock.py     sock_*, resolve
+    older.py    what an older ABI has otherwise
     epoll.py    epoll_*, fd_event
     files.py    descriptors with several numbers, the working directory
     stack.py    setjmp and longjmp
@@ -15,8 +16,8 @@ What it shares with preview1 is preview1's: the same classes under another modul
 that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so once; those that
 return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
 
-A program of WASIX has an imported shared memory. Of older versions of the ABI (``thread_spawn``
-with five parameters, ``thread_local_*``) nothing is here: ENOSYS.
+A program of WASIX has an imported shared memory. What older versions of the ABI have otherwise is
+in ``older.py``, and found by the types that a program imports.
 
 Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
 """
@@ -67,7 +68,7 @@ _I32 = b"\x7f"
 _log = logging.getLogger("wasnap")
 _warned: set[str] = set()
 
-__all__ = ["MISSING", "functions", "missing"]
+__all__ = ["MISSING", "functions", "missing", "older_functions"]
 
 
 def functions(host: Host) -> dict[str, HostFunction]:
@@ -87,6 +88,16 @@ def functions(host: Host) -> dict[str, HostFunction]:
     spawn = found["thread_spawn_v2"]._replace(spawns=ENTRY)
     found["thread_spawn_v2"] = spawn
     found["thread_spawn"] = spawn._replace(name="thread_spawn")
+    return found
+
+
+def older_functions(host: Host) -> dict[str, HostFunction]:
+    """What programs of an older ABI call by these names, with other types."""
+    from .older import ENTRY as older_entry
+    from .older import Older
+
+    found = {function.name: function for function in abi.host_functions(WASIX, Older(host))}
+    found["thread_spawn"] = found["thread_spawn"]._replace(spawns=older_entry)
     return found
 
 

@@ -35,7 +35,8 @@ class Waiting:
         call.memory.u32(result)
         if initial_val == _FOR_EVER:
             raise invalid("initial_val")
-        made = Event(initial_val, flags & r.NONBLOCK, semaphore=bool(flags & _SEMAPHORE))
+        semaphore, once = bool(flags & _SEMAPHORE), self._host.old_wasix
+        made = Event(initial_val, flags & r.NONBLOCK, semaphore=semaphore, once=once)
         call.memory.set_u32(result, self._descriptors.add(made))
 
     def epoll_create(self, call: Call, result: I32) -> None:
