@@ -478,11 +478,11 @@ class Host:
 
             rewind = Rewind(hosts, path, state.history, files, sync=sync)
         try:
-            missing = self._restore_trees(state.trees, arena)
-            missing += _restore(others, scene)
             if self._config.own_sockets:
                 bound = (getattr(d, "local", None) for _, d in tagged)
                 self._check_rebinds([str(local) for local in bound if local is not None])
+            missing = self._restore_trees(state.trees, arena)
+            missing += _restore(others, scene)
             if rewind is not None:
                 missing += rewind.check(files_open, scene)
             if missing:

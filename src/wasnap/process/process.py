@@ -151,6 +151,11 @@ class Process:
             raise UsageError("snapshots need a journal to go to", "give one: --journal FILE")
         if label:
             check_label(label)
+        if net_allow:
+            from wasnap.host.net.rules import Rule  # rare
+
+            for rule in net_allow:
+                Rule.parse(rule)
         names = triggers.DEFAULTS if snapshot_on is None else tuple(snapshot_on)
         self._triggers = [] if journal is None else triggers.make(names, snapshot_timer, grace)
         self._stop_after_snapshot = stop_after_snapshot
