@@ -154,28 +154,26 @@ class Program:
     @classmethod
     def cached(
         cls,
-        module: bytes,
+        module: Callable[[], bytes],
+        sha256: bytes,
         *,
         counted: bool = False,
         cache: Cache | None = None,
-        sha256: bytes | None = None,
     ) -> Program | None:
         """The program of a module, if it is in the cache: milliseconds.
 
-        ``sha256``: what somebody says that the module's is. If that is wrong, CannotResume when the
-        first continuation is made.
+        ``module()`` is called when a continuation is wanted that is not in the cache. ``sha256``:
+        what somebody says that the module's is; if that is wrong, CannotResume then.
         """
         cache = Cache.default() if cache is None else cache
-        key = cache_key(sha256 or _sha256(module), counted)
+        key = cache_key(sha256, counted)
         found = _from_cache(cache, key, ProgramInfo)
         if found is None:
             return None
         info, compiled = found
 
         def sites() -> Sites:
-            if sha256 is not None:
-                _must_be(module, sha256)
-            return wasnap.instrument.Continuations(_decode(module), info)
+            return wasnap.instrument.Continuations(_decode(_checked(module(), sha256)), info)
 
         return cls(compiled, info, sites, cache, key)
 
@@ -190,23 +188,22 @@ class Program:
     ) -> Program:
         """The program of a module: from the cache, or instrumented, compiled and stored.
 
-        ``sha256``: as for ``cached``. Raises InvalidModule or UnsupportedModule; CannotResume for a
+        ``sha256``: as for ``cached``; computed if None. Raises InvalidModule or UnsupportedModule; CannotResume for a
         wrong ``sha256``.
         """
         cache = Cache.default() if cache is None else cache
-        found = cls.cached(module, counted=counted, cache=cache, sha256=sha256)
+        known = sha256 or _sha256(module)
+        found = cls.cached(lambda: module, known, counted=counted, cache=cache)
         if found is not None:
             return found
-        if sha256 is None:
-            sha256 = _sha256(module)
-        else:
-            _must_be(module, sha256)
+        if sha256 is not None:
+            _checked(module, sha256)
         validate(module)
         decoded = _decode(module)
         instrumented = wasnap.instrument.instrument(decoded, counted=counted)
         info = instrumented.info
         compiled = compile_module(instrumented.wasm)
-        key = cache_key(sha256, counted)
+        key = cache_key(known, counted)
         _store(cache, key, compiled, info)
 
         def sites() -> Sites:
@@ -287,12 +284,14 @@ def _sha256(module: bytes) -> bytes:
     return hashlib.sha256(module).digest()
 
 
-def _must_be(module: bytes, sha256: bytes) -> None:
+def _checked(module: bytes, sha256: bytes) -> bytes:
+    """The module, if that is its sum. Raises CannotResume."""
     if _sha256(module) != sha256:
         raise CannotResume(
             "the module in the journal is not the one that its start record names",
             "look at it: wasnap journal inspect",
         )
+    return module
 
 
 @lru_cache(maxsize=1)
