@@ -91,6 +91,7 @@ class Sites(Protocol):
     """What continuations are made by: ``instrument.Continuations``."""
 
     def site(self, n: int) -> Site: ...
+    def by_table(self, n: int) -> bool: ...
     def module_for(self, n: int) -> bytes: ...
 
 
@@ -262,6 +263,13 @@ class Program:
             if self._sites is None:
                 self._sites = self._make_sites()
             return self._sites.site(n)
+
+    def calls_by_table(self, n: int) -> bool:
+        """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
+        with self._lock:
+            if self._sites is None:
+                self._sites = self._make_sites()
+            return self._sites.by_table(n)
 
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"
