@@ -48,7 +48,15 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, StackCopy, Stop, Suspended, ThreadExit
+from wasnap.host.protocol import (
+    Exit,
+    HostFunction,
+    Inside,
+    StackCopy,
+    Stop,
+    Suspended,
+    ThreadExit,
+)
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -138,6 +146,7 @@ class Machine:
         self._interruptions = Interruptions(self._stack, self._tables, self._edge, self._pointer())
         self.call.stacks = self
         self._results: tuple[values.Value, ...] | None = None
+        self._abandoned = False
         self._for_all = False
         self._to_load = False
         self.begun = False
@@ -302,6 +311,11 @@ class Machine:
                 return Exited(error.code)
             except ThreadExit:
                 return self._end_thread()
+            if self._abandoned:
+                self._abandoned = False
+                self._entries, self._entry = self._interruptions.pop()
+                self.call.interrupted = False
+                return self._enter() or self._go_on()
             if self._results is not None:  # the call replaced the stack
                 results, self._results = self._results, None
                 frames = self._stack.frames()
@@ -344,7 +358,7 @@ class Machine:
             return None
         inside = self._interruptions.inside(self._entries[self._entry])
         try:
-            wanted = self.interrupter.next(self.call, inside, self._exports_function)
+            wanted = self.interrupter.next(self.call, inside, self.exports)
         except Stop:
             self._for_all = True
             return Stopped()
@@ -376,7 +390,20 @@ class Machine:
             self._entries, self._entry = entries
         self._results = results
 
-    def _exports_function(self, name: str) -> bool:
+    def interruption(self) -> Inside | None:
+        """See ``host.protocol.Call.interruption``."""
+        inside = self._interruptions.inside(self._entries[self._entry])
+        frames = self._stack.frames()
+        if not inside or not frames:  # without frames: it is an import itself
+            return None
+        return Inside(inside[-1], self._program.calls_by_table(frames[-1].site))
+
+    def abandon(self) -> None:
+        """See ``host.protocol.Call.abandon``."""
+        self._abandoned = True
+
+    def exports(self, name: str) -> bool:
+        """See ``host.protocol.Call.exports``."""
         extern = native.export(self._context, self._instance, name)
         return extern is not None and extern.kind == native.KIND_FUNC
 

@@ -163,7 +163,7 @@ class Host:
         self.explicit = Explicit()
         self.threads = Threads()
         self.futexes = Futexes(lambda: self.clock)
-        self.signals = Signals(lambda: self.clock)
+        self.signals = Signals(lambda: self.clock, self.pause)
         self.stacks = Stacks()
         self._unknown_imports = config.unknown_imports
         self._standard = {
@@ -505,6 +505,13 @@ class Host:
         if self._terminal is not None and self._shown is not None:
             self._terminal.restore(self._shown)
             self._terminal.paint(self._shown.modes)
+            if self._terminal.size() != (self._shown.columns, self._shown.rows):
+                self.signals.deliver("SIGWINCH")
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether what the guest shows is on one."""
+        return self._terminal is not None
 
     def terminal_size(self) -> tuple[int, int] | None:
         """Columns and rows of the terminal, if there is one."""
@@ -534,9 +541,12 @@ class Host:
         if self._terminal is None:
             pause()
             return
+        size = self._terminal.size()
         modes = self._terminal.away()
         pause()
         self._terminal.back(modes)
+        if self._terminal.size() != size:  # the system tells the foreground only
+            self.signals.deliver("SIGWINCH")
 
     def close(self) -> None:
         """Give everything back; the standard streams stay open."""
