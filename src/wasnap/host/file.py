@@ -9,14 +9,12 @@ comes back as an unlinked temporary file; several descriptors of it share one.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 
 import msgspec
 
 from . import rights as r
-from .beneath import os_error
 from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .history import Touched
 from .protocol import Call
@@ -131,8 +129,7 @@ class HostFile(Descriptor):
         self.fdflags = self.fdflags & ~changeable | fdflags & changeable
 
     def set_times(self, access: int | None, modification: int | None) -> None:
-        if self.root.readonly:
-            raise os_error(errno.EROFS)
+        self.root.may_change(self.fileno)
         history = self.root.history
         if history is None:
             set_times(self.fileno, access, modification)

@@ -290,10 +290,14 @@ class Host:
             self._note_in(History.create(path, roots, sync=sync))
 
     def _note_in(self, history: History | None) -> None:
+        from .own import Own
+
         self._history = history
         for root in self._noted():
             if not root.readonly:
                 root.history = history
+                if history is not None:
+                    root.own = Own.beneath(root.fileno, root.mapping.host, history.path)
 
     # -- functions --------------------------------------------------------------------------
 
