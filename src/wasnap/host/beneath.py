@@ -42,6 +42,11 @@ _ATTEMPTS = 128
 """openat2 gives EAGAIN when a rename anywhere raced with a ``..``: worth another try."""
 
 
+def storable(time_ns: int) -> int:
+    """A file's time as records hold it: outside the years 1677 to 2554 it is one of their ends."""
+    return min(max(time_ns, -(1 << 63)), (1 << 64) - 1)
+
+
 def os_error(number: int) -> OSError:
     """An OSError with the usual text."""
     return OSError(number, os.strerror(number))

@@ -15,6 +15,7 @@ import os
 import msgspec
 
 from . import rights as r
+from .beneath import storable
 from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .history import Touched
 from .protocol import Call
@@ -162,7 +163,7 @@ class HostFile(Descriptor):
             offset=os.lseek(self.fileno, 0, os.SEEK_CUR),
             size=status.st_size,
             identity=identity,
-            modified=status.st_mtime_ns,
+            modified=storable(status.st_mtime_ns),
         )
 
     def _content(self, size: int) -> bytes:

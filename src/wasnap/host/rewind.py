@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .beneath import storable
 from .config import Files
 from .descriptors import Missing, Scene
 from .directory import DirectoryState
@@ -135,7 +136,7 @@ def _difference(state: FileState, node: Node) -> str | None:
         return None
     if node.status.st_size != state.size:
         return f"{state.place} has {node.status.st_size} bytes, and had {state.size}"
-    if node.status.st_mtime_ns != state.modified:
+    if storable(node.status.st_mtime_ns) != state.modified:
         return f"{state.place} was changed after the snapshot"
     return None
 
