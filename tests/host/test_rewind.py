@@ -112,6 +112,18 @@ def test_what_others_changed_is_never_overwritten(
         scene.resume()
 
 
+@pytest.mark.parametrize("files", [None, "rewind", "keep", "fail"])
+def test_an_open_file_that_others_removed(scene: Scene, files: Files | None) -> None:
+    """Told once, whatever the user says; and that ``--files`` is of no help is not hidden."""
+    (scene.data / "open").rename(scene.data / "elsewhere")
+    before = scene.all()
+    with pytest.raises(CannotResume) as refused:
+        scene.resume(files)
+    assert refused.value.message.count("/dir/open is not there") == 1
+    assert "--files" not in refused.value.hint
+    assert scene.all() == before
+
+
 def test_an_open_file_that_only_others_changed(tmp_path: Path, make_guest: MakeGuest) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/f").write_bytes(b"0123")

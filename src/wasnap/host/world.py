@@ -434,6 +434,7 @@ class Host:
         apart = (*kinds.IN_HOST_DIRECTORIES, kinds.SAME)
         others = [d for tag, d in tagged if tag not in apart]
         rewind = None
+        different: list[str] = []
         if hosts or files_open:
             from .rewind import Rewind
 
@@ -442,16 +443,17 @@ class Host:
             missing = self._restore_trees(state.trees, arena)
             missing += _restore(others, scene)
             if rewind is not None:
-                missing += rewind.check(files_open, scene)
-            if missing:
-                raise _refusal(list(dict.fromkeys(missing)))
+                gone, different = rewind.check(files_open, scene)
+                missing += gone
+            if missing or different:
+                raise _refusal(missing, different)
             if claim is not None:
                 claim()
             if rewind is not None:
                 self._note_in(rewind.carry_out())
             missing = _restore(files_open, scene)
             if missing:
-                raise _refusal(missing)
+                raise _refusal(missing, [])
         except BaseException:
             if rewind is not None:
                 rewind.close()
@@ -553,10 +555,11 @@ class Host:
             self._history = None
 
 
-def _refusal(missing: list[str]) -> CannotResume:
-    from .rewind import HINT, listed
+def _refusal(missing: list[str], different: list[str]) -> CannotResume:
+    from .rewind import HINT_DIFFERENT, HINT_MISSING, listed
 
-    return CannotResume(listed(missing), HINT)
+    hint = HINT_MISSING if missing else HINT_DIFFERENT
+    return CannotResume(listed(list(dict.fromkeys([*missing, *different]))), hint)
 
 
 def _restore(states: Sequence[DescriptorState], scene: Scene) -> list[str]:
