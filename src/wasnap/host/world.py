@@ -30,7 +30,7 @@ from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
 from .socket import Address, Connection, Listener
 from .stacks import Stacks, StacksState
-from .stream import Stream
+from .stream import Stream, Tail
 from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
 from .tree.arena import Arena
@@ -476,6 +476,9 @@ class Host:
         self.descriptors.cloexec = set(state.cloexec)
         self.cwd = state.cwd
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
+        tails: dict[tuple[int, ...], Tail] = {}
+        for _, stream in sorted(self._streams.items()):
+            stream.share_tail(tails)
         self._shown = state.terminal
         for name, stream in self._streams.items():
             stream.show(self._terminal)
