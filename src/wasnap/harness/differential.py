@@ -102,14 +102,17 @@ def chain(
     directory: Path,
     *,
     links: int,
+    step: int | None = None,
     commands: bool = False,
     system_clock: bool = False,
 ) -> int:
     """Stop the job and resume it in a new instance so many times, evenly; compare what came of it.
 
     ``commands``: each link is a command of its own (``wasnap run``, then ``wasnap resume``), which
-    a timer stops; else a Process in this one, stopped at counted safepoints. Returns how many links
-    there were; the last ones may be missing where nothing could be stopped. Raises Difference.
+    a timer stops; else a Process in this one, stopped at counted safepoints: every ``step``, which
+    a guest with threads needs, as its undisturbed run tells only what its main thread passed, and
+    that differs from run to run. Returns how many links there were; the last ones may be missing
+    where nothing could be stopped. Raises Difference.
     """
     with _scratch(directory, "undisturbed") as where:
         reference = undisturbed(make, where, counted=not commands, system_clock=system_clock)
@@ -118,7 +121,7 @@ def chain(
             found, done = _chain_of_commands(make, where, links, reference.seconds / (links + 1))
         else:
             run = _Run(make, where, system_clock=system_clock)
-            found = run.chain(max(1, reference.safepoints // (links + 1)), links)
+            found = run.chain(step or max(1, reference.safepoints // (links + 1)), links)
             done = len(run.taken)
         compare(f"after {done} links", found, reference.outcome)
     return done
