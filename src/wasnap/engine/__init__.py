@@ -1,7 +1,9 @@
 """Runs modules: the only room that knows the engine (wasmtime).
 
 config.py    the engine's configuration
-native.py    its C API, where wasmtime-py has no class or a slow one
+ffi.py       as much of its C API as is used
+objects.py   what it gives us to keep: stores, modules, errors and traps
+native.py    the C API as it is called
 values.py    values between Python, the engine's slots and the frames
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
