@@ -37,7 +37,7 @@ from wasnap.engine.code import Program, validate
 from wasnap.engine.dirty import Dirty
 from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
-from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
+from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent, Scattered
 from wasnap.engine.imports import (
     Definition,
     GlobalDefinition,
@@ -88,6 +88,7 @@ __all__ = [
     "Phase",
     "Program",
     "Run",
+    "Scattered",
     "Stopped",
     "TableDefinition",
     "ThreadState",
