@@ -14,10 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import cell, config, native, tables, values
+from wasnap.engine import cell, config, ffi, native, tables, values
 from wasnap.engine.call import Company, GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
@@ -26,6 +23,7 @@ from wasnap.engine.imports import Imports, Provide
 from wasnap.engine.interruptions import Interruptions, StackPointer
 from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError, Store, Trap
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
@@ -94,9 +92,9 @@ class Machine:
     ) -> None:
         self._program = program
         self.thread = thread
-        self._store = wasmtime.Store(config.engine())
-        self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
-        self._context = self._store._context()
+        self._store = Store(config.engine())
+        self._store.limit(instances=_MANY, tables=_MANY, memories=_MANY)
+        self._context = self._store.context
         self.call = GuestCall(wake, thread, company)
         self._edge = Edge(
             self._context, self.call, company.host_lock if shared and company else None
@@ -120,9 +118,9 @@ class Machine:
         self.interrupter = next((i for i in interrupters if i is not None), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
-        except wasmtime.Trap as trap:
+        except Trap as trap:
             raise self._trap(trap) from None
-        except wasmtime.WasmtimeError as error:
+        except EngineError as error:
             raise UnsupportedModule(f"the module cannot be instantiated: {error}") from None
         self._shared = shared or {}
         self.memories = tuple(
