@@ -3,6 +3,7 @@
 config.py    the engine's configuration
 native.py    its C API, where wasmtime-py has no class or a slow one
 values.py    values between Python, the engine's slots and the frames
+text.py      ... and the words of a command line
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 linear.py    memories as the engine has them, shared and not
@@ -58,6 +59,7 @@ from wasnap.engine.state import (
     ThreadState,
     Trapped,
 )
+from wasnap.engine.text import arguments, shown
 from wasnap.engine.tracking import Tracker, tracker
 
 __all__ = [
@@ -92,8 +94,10 @@ __all__ = [
     "Tracker",
     "Trapped",
     "Watched",
+    "arguments",
     "frames_of",
     "globals_of",
+    "shown",
     "tracker",
     "validate",
 ]

@@ -53,6 +53,8 @@ from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
+_OURS = "wasnap."
+_NAMES_SHOWN = 8
 _MEMORY = "wasnap.m"
 """Prefix of the exported memories, which are exported once."""
 
@@ -196,11 +198,22 @@ class Machine:
         extern = native.export(self._context, self._instance, name)
         if extern is None or extern.kind != native.KIND_FUNC:
             raise UnsupportedModule(
-                f"the module exports no function {name!r}",
-                "a WASI command exports _start" if name == "_start" else "",
+                f"the module exports no function {name!r}", self._other_than(name)
             )
         function = ffi.wasmtime_func_t.from_buffer_copy(extern.of.func)
         return Callee(function, *native.function_type(self._context, function))
+
+    def _other_than(self, name: str) -> str:
+        """A hint for whoever asked for an export that is not there: those that are."""
+        exports = self._program.module.exports
+        names = [str(e.name) for e in exports if isinstance(e.type, wasmtime.FuncType)]
+        there = [n for n in names if not n.startswith(_OURS) and n != "_initialize"]
+        if not there:
+            return "it exports no function at all: a WASI command exports _start"
+        listed = ", ".join(sorted(there)[:_NAMES_SHOWN]) + ", ..." * (len(there) > _NAMES_SHOWN)
+        if name == "_start":
+            return f"it is a library: run one of its functions by --invoke NAME: {listed}"
+        return f"there are: {listed}"
 
     # -- running -----------------------------------------------------------------------------
 
