@@ -96,8 +96,9 @@ class Machine:
             self._context, self.call, company.host_lock if shared and company else None
         )
         info = program.info
-        # Answers write into memory 0 and have 32-bit addresses.
-        direct = bool(info.memories) and not info.memories[0].is64 and not info.memories[0].shared
+        # Answers write into the memory that the host's pointers are for, and have 32-bit addresses.
+        target = info.memories[info.host_memory] if info.memories else None
+        direct = target is not None and not target.is64 and not target.shared
         self._shortcuts = Shortcuts(self._store, program.cache)
         imports = Imports(
             self._context,
@@ -125,9 +126,9 @@ class Machine:
         self._memory_links = [self._memory_link(i) for i in range(len(self.memories))]
         self._link_helpers(provide)
         if direct:
-            self._shortcuts.connect(self._hot("wasnap.m0"))
+            self._shortcuts.connect(self._hot(f"{_MEMORY}{info.host_memory}"))
         self.control = self._find_control()
-        self.call.attach(self.memories, self.control)
+        self.call.attach(self.memories, self.control, info.host_memory)
         self._stack = Stack(
             self._context, program, self.control, self._hot, lambda *name: imports.functions[name]
         )
@@ -273,7 +274,8 @@ class Machine:
         if len(widths) != len(args) or any(
             not 0 <= a < 1 << w for a, w in zip(args, widths, strict=True)
         ):
-            raise UsageError(f"{entry} takes {FuncType(params)}, not the arguments {list(args)}")
+            type = self.signature(entry)
+            raise UsageError(f"{entry} is {type}: it does not take the arguments {list(args)}")
 
     def run(self) -> Event:
         """Run the entries from the present one on."""

@@ -170,10 +170,9 @@ class Process:
         self._at = at
         self._listen_rebind = dict(listen_rebind or {})
         self._take_over = take_over
-        self._invoke = invoke
         self._taken: Takeover | None = None
-        self._entry = "_start"
-        self._entry_args: tuple[int, ...] = ()
+        self._invoked = invoke
+        self._invoked_with: tuple[int, ...] = ()
         self._journal: Journal | None = None
         self._fresh = fresh
         self._name = name
@@ -279,7 +278,7 @@ class Process:
             durability=self._durability,
             rebind=self._listen_rebind,
             locked=locked,
-            invoke=self._invoke,
+            invoke=self._invoked,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -296,11 +295,10 @@ class Process:
         world = World(program, guest, host, launch.module)
         cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
-        self._entry = launch.start.options.get(INVOKE, self._entry)
-        if launch.snapshot is None and self._invoke is not None:  # before a journal is made
-            self._entry_args = arguments(
-                self._entry, guest.signature(self._entry), self._config.args
-            )
+        self._invoked = invoked = launch.start.options.get(INVOKE)
+        if invoked is not None and launch.snapshot is None:  # before a journal is made
+            type = guest.signature(invoked)
+            self._invoked_with = arguments(invoked, type, self._config.args)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
@@ -338,7 +336,8 @@ class Process:
         if resumed is not None:
             self._proceed(world)
         else:
-            world.guest.start(self._entry, self._entry_args, countdown=self._next_countdown())
+            entry = "_start" if self._invoked is None else self._invoked
+            world.guest.start(entry, self._invoked_with, countdown=self._next_countdown())
             self._look(world)
 
     def _supervise(self, world: World) -> int:
@@ -357,13 +356,17 @@ class Process:
                 case Exited(code):
                     return code
                 case Finished(results):
-                    types = world.guest.signature(self._entry).results
-                    self.results = tuple(map(shown, results, types))
+                    self._show(world.guest, results)
                     return 0
                 case Trapped(trap):
                     raise trap
                 case Failed(error):
                     raise error
+
+    def _show(self, guest: Guest, results: tuple[int, ...]) -> None:
+        """Keep what an invoked function returned; what a command's ``_start`` does is nothing."""
+        if self._invoked is not None:
+            self.results = tuple(map(shown, results, guest.signature(self._invoked).results))
 
     def _look(self, world: World) -> None:
         """See what there is to do while the guest runs; a stop while it did not was void."""
