@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wasnap.cli import options
+from wasnap.cli import options, output
 
 if TYPE_CHECKING:
     from wasnap.host import Connections, Files, Mapping, UnknownImports
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     type=click.Choice(["refuse", "trap", "zero"]),
     default="refuse",
     help="What becomes of functions it imports and nobody provides (refuse to run it).",
+)
+@click.option(
+    "--invoke",
+    metavar="EXPORT",
+    help="Run this function in the place of _start, after _initialize: the first ARGs are its "
+    "arguments, and what it returns is printed.",
 )
 @options.messages
 @click.argument("module")
@@ -50,6 +56,7 @@ def run(
     sockets: Connections,
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
+    invoke: str | None,
     module: str,
     args: tuple[str, ...],
 ) -> None:
@@ -60,6 +67,7 @@ def run(
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
       wasnap run --tmp /tmp --overlay data::/data job.wasm    what it writes is in the snapshots
+      wasnap run --invoke fib library.wasm 30                 a function of a library
       wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --net-allow example.com:443 client.wasm      it may connect there (WASIX)
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
@@ -96,5 +104,8 @@ def run(
         grace=grace,
         control=True,
         unknown_imports=unknown_imports,
+        invoke=invoke,
     )
-    sys.exit(process.run())
+    code = process.run()
+    output.results(process.results)
+    sys.exit(code)

@@ -3,6 +3,7 @@
     layout.py   byte layouts that preview1 does not have
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
+    locals.py   thread_local_*
     process.py  proc_*: what a process is called, and how it ends
     signals.py  sending signals, naming the callback, alarms
     sock.py     sock_*, resolve
@@ -41,6 +42,7 @@ from ..world import WASIX, Host
 from .epoll import Waiting
 from .files import Fd, Path
 from .futex import Futex
+from .locals import Locals
 from .process import Process
 from .signals import SIGNALS, Signals
 from .sock import Sock
@@ -60,7 +62,8 @@ MISSING: Final = frozenset(_MISSING.split())
 
 WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
 _PROVIDERS = (
-    *(Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty, Waiting),
+    *(Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Locals, Threads, Tty),
+    Waiting,
 )
 
 _I32 = b"\x7f"
