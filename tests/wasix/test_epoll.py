@@ -14,7 +14,7 @@ from host.test_poll import fd as subscribe
 from .net import DGRAM, INET4, NONBLOCK, STREAM, Net
 
 IN, OUTPUT, RDHUP, PRI, ERR, HUP, ET, ONESHOT = (1 << i for i in range(8))
-ADD, MOD, DEL = range(3)
+ADD, EITHER, DEL, MOD = range(4)
 EVENTS = DATA + 0x2000
 FOR_EVER = (1 << 64) - 1
 
@@ -131,11 +131,14 @@ def test_what_cannot_be_listed(net: Net) -> None:
     assert control(net, epfd, ADD, 99) == "BADF"
     assert control(net, epfd, ADD, epfd) == "INVAL"
     assert control(net, fd, ADD, epfd) == "INVAL"
-    assert control(net, epfd, 3, fd) == "INVAL"
+    assert control(net, epfd, 4, fd) == "INVAL"
+    assert control(net, epfd, EITHER, fd, OUTPUT) == "SUCCESS"
+    assert wait(net, epfd) == [(OUTPUT, fd)]
     assert net.guest("epoll_wait", epfd, EVENTS, 0, 0, OUT) == "INVAL"
     assert net.guest("epoll_wait", fd, EVENTS, 1, 0, OUT) == "INVAL"
     assert control(net, epfd, DEL, fd) == "SUCCESS"
     assert control(net, epfd, DEL, fd) == "NOENT"
+    assert control(net, epfd, EITHER, fd) == "SUCCESS"
     inner = net.number("epoll_create")
     assert control(net, epfd, ADD, inner) == "SUCCESS"
     assert control(net, inner, ADD, epfd) == "LOOP"

@@ -123,12 +123,16 @@ class Epoll(Descriptor):
         with contextlib.suppress(OSError):  # the kernel has, if it was closed
             self._epoll.unregister(fileno)
 
-    def _listed(self, number: int) -> Descriptor:
+    def has(self, number: int) -> bool:
+        """Whether it is in the list. Raises OSError: BADF."""
         descriptor = self._descriptors.get(number)
         found = self._entries.get(descriptor.fileno)
-        if found is None or found[0] is not descriptor or found[1].number != number:
+        return found is not None and found[0] is descriptor and found[1].number == number
+
+    def _listed(self, number: int) -> Descriptor:
+        if not self.has(number):
             raise os_error(errno.ENOENT)
-        return descriptor
+        return self._descriptors.get(number)
 
     def _is_open(self, descriptor: Descriptor, entry: Entry) -> bool:
         """Whether the guest has it open, under whatever number."""

@@ -79,7 +79,9 @@ _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
 
 WASIX = "wasix_32v1"
-DIFFERENT = frozenset(("fd_renumber",))
+DIFFERENT = frozenset(
+    ("fd_renumber", "fd_fdstat_get", "sock_accept", "sock_recv", "sock_send", "sock_shutdown")
+)
 """Functions of preview1 that do something else in a program which also imports WASIX's."""
 
 _STANDARD = ("stdin", "stdout", "stderr")
@@ -397,7 +399,8 @@ class Host:
         def provide(module: str, name: str) -> HostFunction | None:
             type = types.get((module, name))
             if unix and name in DIFFERENT:  # a libc that has both modules means WASIX's
-                module = WASIX
+                found = self.function(WASIX, name, type)
+                return None if found is None else found._replace(module=module)
             return self.function(module, name, type)
 
         return provide

@@ -14,7 +14,9 @@ from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
 
-_ADD, _MOD, _DEL = range(3)
+_ADD, _MOD, _DEL, _LIBC_MOD = range(4)
+"""``epoll_ctl``, and what wasix-libc has for MOD. It has 1 for ADD: 1 is then both, as in the reference
+runtime."""
 _SEMAPHORE = 1 << 0
 _FOR_EVER = (1 << 64) - 1
 _MOST = 1 << 16
@@ -51,7 +53,7 @@ class Waiting:
         return found
 
     def epoll_ctl(self, call: Call, epfd: I32, op: I32, fd: I32, event: I32) -> None:
-        """Add fd to a list (0), change its entry (1), remove it (2). Like epoll_ctl.
+        """Add fd to a list (0), change its entry (3), do what fits (1), remove it (2). Like epoll_ctl.
 
         event: ``layout.epoll_event`` (32 bytes). BADF; INVAL: epfd is no list, or no such op; EXIST; NOENT;
         PERM: a file, which is always ready; LOOP.
@@ -63,8 +65,10 @@ class Waiting:
         events, data = layout.read_epoll_event(call.memory, event)
         if op == _ADD:
             listed.add(Entry(fd, events, data))
-        elif op == _MOD:
+        elif op == _LIBC_MOD or (op == _MOD and listed.has(fd)):
             listed.change(Entry(fd, events, data))
+        elif op == _MOD:
+            listed.add(Entry(fd, events, data))
         else:
             raise invalid("epoll_ctl")
 
