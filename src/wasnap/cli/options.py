@@ -76,10 +76,11 @@ def network(command: F) -> F:
     for option in (
         click.option(
             "--sockets",
-            type=click.Choice(["reset", "reconnect"]),
+            type=click.Choice(["reset", "reconnect", "repair"]),
             default="reset",
-            help="On resuming, connections of a WASIX program are seen to be reset, or those that it "
-            "made itself are made again, to the same peer (reset).",
+            help="On resuming, connections of a WASIX program are seen to be reset (the default), those "
+            "that it made itself are made again, to the same peer, or all are restored: this takes "
+            "CAP_NET_ADMIN, and must be given to the process that is stopped, too.",
         ),
         click.option(
             "--net-allow",

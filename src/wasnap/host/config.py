@@ -22,9 +22,9 @@ guest's own, is a reason to refuse."""
 Kind: TypeAlias = Literal["dir", "tmp", "overlay"]
 """What is behind a mapping: see ``mapped.py``."""
 
-Connections: TypeAlias = Literal["reset", "reconnect"]
+Connections: TypeAlias = Literal["reset", "reconnect", "repair"]
 """What becomes of a guest's connections when it is resumed: it sees them reset, or those that it
-made itself are made again, to the same peer."""
+made itself are made again, to the same peer, or all are restored (``net/repair.py``)."""
 
 TREE_SIZE: Final = 1 << 30
 """Bytes that a tmp or an overlay may hold in memory, unless its mapping says otherwise."""

@@ -227,6 +227,14 @@ class Descriptor(ABC):
         """How many bytes can be read without waiting."""
         return 0
 
+    def freeze(self) -> None:
+        """The process is going to end with a snapshot: from here on nothing happens to it."""
+        return
+
+    def thaw(self) -> None:
+        """It did not."""
+        return
+
     def polled(self) -> None:
         """A poll is going to say that it can be read."""
         return

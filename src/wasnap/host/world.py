@@ -428,6 +428,19 @@ class Host:
 
     # -- snapshots --------------------------------------------------------------------------
 
+    def freeze(self) -> None:
+        """Before ``capture``, if the process ends with that snapshot: connections stay as they are,
+        where the user asked for that."""
+        if self._config.connections == "repair":
+            for _, descriptor in self.descriptors.items():
+                descriptor.freeze()
+
+    def thaw(self) -> None:
+        """It does not end."""
+        if self._config.connections == "repair":
+            for _, descriptor in self.descriptors.items():
+                descriptor.thaw()
+
     def capture(self) -> HostState:
         """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)

@@ -310,6 +310,10 @@ class Process:
         config = launch.config
         if any(imported.module == WASIX for imported in program.info.imports):
             config = msgspec.structs.replace(config, own_sockets=True)
+            if config.connections == "repair":
+                from wasnap.host.net import repair  # rare
+
+                repair.check()
         host = self._host = Host(config, self._clock, self._random)
         try:
             guest = Guest(program, host.provider(program.info.imports))
@@ -414,7 +418,12 @@ class Process:
             return None
         if self._countdown and not pause and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
+        ends = any(request.then.end is not None for request in self._desk.waiting)
+        if ends or self._stop_after_snapshot:
+            world.host.freeze()
         then = self._service.serve()
+        if then.end is None:
+            world.host.thaw()
         if then.end is None and self._handed_over(world):
             return 0
         if then.end is not None:

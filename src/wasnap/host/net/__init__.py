@@ -7,6 +7,7 @@
     socket.py    a socket, from open to closed, and what becomes of it on a resume
     pair.py      two sockets that are connected with each other
     names.py     looking names up
+    repair.py    connections that outlive their process
 
 Sockets that a guest of preview1 is given are one file up (``host/socket.py``).
 """

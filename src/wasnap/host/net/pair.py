@@ -64,6 +64,9 @@ class PairEnd(Socket):
         """Its content is in the snapshot."""
         return False
 
+    def freeze(self) -> None:
+        """Its content is in the snapshot."""
+
     def local_name(self) -> Endpoint:
         """It has none."""
         return Endpoint(self.family)

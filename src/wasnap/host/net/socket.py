@@ -36,6 +36,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import select
 import socket
@@ -54,6 +55,7 @@ from ..protocol import LISTEN, OUTSIDE, Call, Progress, Stop, Suspended
 from ..stream import ByteStream, skip
 from ..threads import WAIT_NS_MAX
 from . import options as opt
+from . import repair as repairs
 from .endpoint import KERNELS, Endpoint, Family
 from .network import Network
 
@@ -70,6 +72,8 @@ _NOW: Final = socket.MSG_DONTWAIT
 _BUFFERS_MAX: Final = 1024
 _SO_PEEK_OFF: Final = 42
 _libc = ctypes.CDLL(None)
+
+log = logging.getLogger("wasnap")
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -127,6 +131,7 @@ class SocketState(msgspec.Struct, frozen=True, tag="socket"):
     received: list[Received] = []
     held: int = 0
     failure: int = 0
+    repair: repairs.Connection | None = None
 
 
 class Socket(ByteStream):
@@ -139,6 +144,7 @@ class Socket(ByteStream):
         "bound",
         "failure",
         "family",
+        "frozen",
         "groups",
         "held",
         "kind",
@@ -180,6 +186,7 @@ class Socket(ByteStream):
         self.shut = 0
         self.held: list[Received] = []
         self.failure = 0
+        self.frozen: repairs.Connection | None = None
 
     @classmethod
     def open(cls, family: Family, kind: str, protocol: int, network: Network) -> Socket:
@@ -571,6 +578,19 @@ class Socket(ByteStream):
 
     # -- snapshots ----------------------------------------------------------------------------
 
+    def freeze(self) -> None:
+        self.settle()
+        if self.kind == "stream" and self.stage == CONNECTED and self.peer is not None:
+            try:
+                self.frozen = repairs.freeze(self.sock, self._own_name(), self.peer)
+            except OSError as error:
+                log.warning("the connection with %s will be reset: %s", self.peer, error.strerror)
+
+    def thaw(self) -> None:
+        if self.frozen is not None:
+            repairs.thaw(self.sock)
+            self.frozen = None
+
     def capture(self, number: int, scene: Scene) -> SocketState:
         """With what was received, which stays where it is."""
         self.settle()
@@ -595,9 +615,10 @@ class Socket(ByteStream):
             timeouts=dict(self.timeouts),
             groups=list(self.groups),
             shut=self.shut,
-            received=[*self.held, *self._received()],
+            received=[*self.held, *([] if self.frozen else self._received())],
             held=len(self.held),
             failure=self.failure,
+            repair=self.frozen,
         )
 
     def _received(self) -> list[Received]:
@@ -639,10 +660,30 @@ class Socket(ByteStream):
             made.stage = state.stage
             made.held = state.received[: state.held]
             return made
+        if state.repair is not None and network.connections == "repair":
+            made = cls._claimed(state.repair, state, network)
+            made.held = list(state.received)
+            return made
         made = (
             cls._made_again(state, network) if _again(state, network) else cls._lost(state, network)
         )
         made.held = list(state.received)
+        if state.repair is not None and state.repair.received:
+            made.held.append(Received(state.repair.received, state.peer))
+        return made
+
+    @classmethod
+    def _claimed(cls, saved: repairs.Connection, state: SocketState, network: Network) -> Socket:
+        """The connection itself, but for what the kernel had of it."""
+        if not state.accepted:
+            allowed = network.may_reach(saved.peer)
+            _demand(allowed, f"it is connected to {saved.peer}", f"--net-allow {saved.peer}")
+        try:
+            sock = repairs.claim(saved)
+        except OSError as error:
+            raise Missing(f"the connection with {saved.peer}: {error.strerror}") from None
+        made = cls(sock, state.family, network, state.fdflags, state.rights)
+        made.stage = CONNECTED
         return made
 
     @classmethod
@@ -719,11 +760,20 @@ class Socket(ByteStream):
         self.groups = list(state.groups)
         self.failure = state.failure
         self.shut = state.shut
+        if state.repair is not None and self.network.connections == "repair" and self.stage != LOST:
+            self._repair(state.repair, state)
         if self.stage == OPEN and state.stage in (CONNECTED, CONNECTING) and self.peer is not None:
             self._begin(self.peer)
             self.again = self.kind == "stream" and state.stage == CONNECTED
             if self.again and self.failure:
                 self.stage = LOST
+
+    def _repair(self, saved: repairs.Connection, state: SocketState) -> None:
+        try:
+            opt.set_again(self.sock, state.options, bound=True)
+            repairs.restore(self.sock, saved)
+        except OSError as error:
+            log.warning("the connection with %s was not restored: %s", saved.peer, error.strerror)
 
 
 def _again(state: SocketState, network: Network) -> bool:
