@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 _SLOW_SECONDS = 2.0
 """Compiling longer than this is worth a word."""
 
+INVOKE = "invoke"
+"""In ``StartRecord.options``: the export that the process runs in the place of ``_start``."""
+
 Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
 
@@ -128,9 +131,11 @@ def begin(
     durability: Durability = "system",
     rebind: MappingOf[str, str] | None = None,
     locked: int | None = None,
+    invoke: str | None = None,
 ) -> Launch:
     """Decide. ``rebind``: recorded addresses, each with the one to listen on instead. ``locked``: a
-    descriptor of the journal, and its lock, that somebody else has handed over.
+    descriptor of the journal, and its lock, that somebody else has handed over. ``invoke``: the export
+    that a module started anew runs; None: ``_start``.
 
     Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume.
     """
@@ -161,7 +166,8 @@ def begin(
             for m in config.dirs
         ],
         counted=counted,
-        options={"unknown_imports": config.unknown_imports},
+        options={"unknown_imports": config.unknown_imports}
+        | ({} if invoke is None else {INVOKE: invoke}),
     )
     launch = Launch(lambda: data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:

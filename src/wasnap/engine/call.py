@@ -138,10 +138,12 @@ class GuestCall:
         """Whether a stop, were there one, might be followed here."""
         return self.control.depth == 0
 
-    def attach(self, memories: tuple[GuestMemory, ...], control: Control) -> None:
-        """Give it the instance's memories and control memory."""
+    def attach(
+        self, memories: tuple[GuestMemory, ...], control: Control, host_memory: int = 0
+    ) -> None:
+        """Give it the instance's memories and control memory. ``host_memory``: see ProgramInfo."""
         self.memories = memories
-        self.memory = memories[0] if memories else GuestMemory(None)
+        self.memory = memories[host_memory] if memories else GuestMemory(None)
         self.control = control
 
     def stopping(self) -> bool:

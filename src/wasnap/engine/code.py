@@ -14,7 +14,6 @@ cache, under a sum that was not computed here.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
@@ -25,17 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
-import wasmtime
-from wasmtime import _ffi as ffi
 
 import wasnap.instrument
-from wasnap.engine import config, native
+from wasnap.engine import config, ffi, native, objects
 from wasnap.engine.cache import Cache
+from wasnap.engine.objects import EngineError, Module
 from wasnap.errors import CannotResume, InvalidModule, UnsupportedModule, WasnapError
 from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 
 if TYPE_CHECKING:
-    from wasnap.wasm.module import Module
+    from wasnap.wasm.module import Module as Decoded
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -62,11 +60,9 @@ def validate(module: bytes) -> None:
             "this is a WebAssembly component; wasnap runs core modules",
             "compile for wasm32-wasip1, or take the core module out of the component",
         )
-    error = ffi.wasmtime_module_validate(
-        config.engine().ptr(), native.byte_pointer(module), len(module)
-    )
+    error = ffi.wasmtime_module_validate(config.engine(), module, len(module))
     if error:
-        raise _complaint(str(wasmtime.WasmtimeError._from_ptr(error)))
+        raise _complaint(str(EngineError(error)))
 
 
 def _complaint(message: str) -> WasnapError:
@@ -103,18 +99,18 @@ class Continuation(NamedTuple):
     """
 
     site: Site
-    module: wasmtime.Module
+    module: Module
     imports: list[native.ImportEntry]
     successors: frozenset[int]
 
     @classmethod
-    def of(cls, site: Site, module: wasmtime.Module) -> Continuation:
+    def of(cls, site: Site, module: Module) -> Continuation:
         imports = native.imports(module)
         named = (successor(entry) for entry in imports)
         return cls(site, module, imports, frozenset(n for n in named if n is not None))
 
 
-def _decode(module: bytes) -> Module:
+def _decode(module: bytes) -> Decoded:
     """Decode a module; the decoder is imported here, since a cached program needs none."""
     from wasnap.wasm.decode import decode
 
@@ -136,7 +132,7 @@ class Program:
 
     def __init__(
         self,
-        module: wasmtime.Module,
+        module: Module,
         info: ProgramInfo,
         sites: Callable[[], Sites],
         cache: Cache,
@@ -315,22 +311,20 @@ def _transform_source() -> int:
     return crc
 
 
-def compile_module(wasm: bytes) -> wasmtime.Module:
+def compile_module(wasm: bytes) -> Module:
     """Compile what the transform made; that it fails is our fault, not the guest's."""
-    pointer = ctypes.POINTER(ffi.wasmtime_module_t)()
-    error = ffi.wasmtime_module_new(
-        config.engine().ptr(), native.byte_pointer(wasm), len(wasm), ctypes.byref(pointer)
-    )
-    if error:
-        reason = str(wasmtime.WasmtimeError._from_ptr(error))
-        raise WasnapError(f"the instrumented module does not compile: {reason}", "a bug of wasnap")
-    return wasmtime.Module._from_ptr(pointer)
+    try:
+        return Module.compiled(config.engine(), wasm)
+    except EngineError as error:
+        raise WasnapError(
+            f"the instrumented module does not compile: {error}", "a bug of wasnap"
+        ) from None
 
 
-_texts: dict[str, wasmtime.Module] = {}
+_texts: dict[str, Module] = {}
 
 
-def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
+def compiled_text(text: str, cache: Cache) -> Module:
     """A small module of our own, given as text; compiled once, and kept in the cache."""
     module = _texts.get(text)
     if module is None:
@@ -338,37 +332,28 @@ def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
     return module
 
 
-def _load_text(text: str, cache: Cache) -> wasmtime.Module:
+def _load_text(text: str, cache: Cache) -> Module:
     key = f"text-{len(text)}-{zlib.crc32(text.encode()):08x}-{_engine()}"
     cached = _from_cache(cache, key, str)
     if cached is not None:
         return cached[1]
-    module = compile_module(bytes(wasmtime.wat2wasm(text)))
+    module = compile_module(objects.wat2wasm(text))
     _store(cache, key, module, "")
     return module
 
 
-def _serialized(module: wasmtime.Module) -> bytes:
-    vec = ffi.wasm_byte_vec_t()
-    native.check(ffi.wasmtime_module_serialize(module.ptr(), ctypes.byref(vec)))
-    try:
-        return ctypes.string_at(vec.data, vec.size)
-    finally:
-        ffi.wasm_byte_vec_delete(ctypes.byref(vec))
-
-
-def _store(cache: Cache, key: str, module: wasmtime.Module, meta: ProgramInfo | Site | str) -> None:
+def _store(cache: Cache, key: str, module: Module, meta: ProgramInfo | Site | str) -> None:
     if cache.usable:
-        cache.store(key, _serialized(module), msgspec.msgpack.encode(meta))
+        cache.store(key, module.serialized(), msgspec.msgpack.encode(meta))
 
 
-def _from_cache(cache: Cache, key: str, kind: type[T]) -> tuple[T, wasmtime.Module] | None:
+def _from_cache(cache: Cache, key: str, kind: type[T]) -> tuple[T, Module] | None:
     """What the cache holds, or None: also where the engine or we do not understand it."""
     found = cache.find(key)
     if found is None:
         return None
     try:
         meta = msgspec.msgpack.decode(found.meta, type=kind)
-        return meta, wasmtime.Module.deserialize_file(config.engine(), os.fspath(found.path))
-    except (wasmtime.WasmtimeError, msgspec.MsgspecError):
+        return meta, Module.loaded(config.engine(), os.fsencode(found.path))
+    except (EngineError, msgspec.MsgspecError):
         return None

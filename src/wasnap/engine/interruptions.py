@@ -21,10 +21,9 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native
+from wasnap.engine import ffi, native
 from wasnap.engine.edge import Edge
+from wasnap.engine.objects import check
 from wasnap.engine.stack import Stack
 from wasnap.engine.state import Entry, Interrupted
 from wasnap.engine.tables import Tables
@@ -48,7 +47,7 @@ class StackPointer:
     def set(self, address: int) -> None:
         value = ffi.wasmtime_val_t(kind=0)  # WASMTIME_I32
         value.of.i32 = ctypes.c_int32(address).value
-        native.check(
+        check(
             ffi.wasmtime_global_set(self._context, ctypes.byref(self._global), ctypes.byref(value))
         )
 

@@ -30,7 +30,7 @@ import msgspec
 from wasnap import triggers
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
-from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped
+from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped, arguments, shown
 from wasnap.errors import UsageError
 from wasnap.host import (
     Address,
@@ -43,7 +43,7 @@ from wasnap.host import (
     directory_of,
 )
 from wasnap.journal import Durability, Journal, check_label
-from wasnap.launch import Directories, Launch, Source, begin, compile_ahead, mappings
+from wasnap.launch import INVOKE, Directories, Launch, Source, begin, compile_ahead, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Estate, Request
@@ -93,6 +93,8 @@ class Process:
     the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     ``listen_rebind``: recorded address -> the one to listen on instead, when resuming.
+    ``invoke``: the exported function to run, in the place of ``_start``. Its arguments are the first of
+    ``args`` (the guest also sees all of these as its own); ``results`` is what it returned.
     ``take_over``: the number of a running process, with this journal, that goes on here with all
     its sockets, and ends there (see ``wasnap.control.handover``).
     """
@@ -128,6 +130,7 @@ class Process:
         control: bool = False,
         listen_rebind: Mapping[str, str] | None = None,
         take_over: int | None = None,
+        invoke: str | None = None,
     ) -> None:
         if take_over is not None:
             if journal is None or module is not None:
@@ -168,6 +171,8 @@ class Process:
         self._listen_rebind = dict(listen_rebind or {})
         self._take_over = take_over
         self._taken: Takeover | None = None
+        self._invoked = invoke
+        self._invoked_with: tuple[int, ...] = ()
         self._journal: Journal | None = None
         self._fresh = fresh
         self._name = name
@@ -180,6 +185,9 @@ class Process:
         self._countdown = 0
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
+
+        self.results: tuple[str, ...] = ()
+        """What an invoked function returned, in decimal; once ``run`` has."""
 
         self.listening: tuple[str, ...] = ()
         """The addresses the guest accepts on, with their true ports; once it runs."""
@@ -271,6 +279,7 @@ class Process:
             durability=self._durability,
             rebind=self._listen_rebind,
             locked=locked,
+            invoke=self._invoked,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -287,6 +296,10 @@ class Process:
         world = World(program, guest, host, launch.module)
         cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
+        self._invoked = invoked = launch.start.options.get(INVOKE)
+        if invoked is not None and launch.snapshot is None:  # before a journal is made
+            type = guest.signature(invoked)
+            self._invoked_with = arguments(invoked, type, self._config.args)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
@@ -324,7 +337,8 @@ class Process:
         if resumed is not None:
             self._proceed(world)
         else:
-            world.guest.start(countdown=self._next_countdown())
+            entry = "_start" if self._invoked is None else self._invoked
+            world.guest.start(entry, self._invoked_with, countdown=self._next_countdown())
             self._look(world)
 
     def _supervise(self, world: World) -> int:
@@ -342,12 +356,18 @@ class Process:
                     self._proceed(world)
                 case Exited(code):
                     return code
-                case Finished():
+                case Finished(results):
+                    self._show(world.guest, results)
                     return 0
                 case Trapped(trap):
                     raise trap
                 case Failed(error):
                     raise error
+
+    def _show(self, guest: Guest, results: tuple[int, ...]) -> None:
+        """Keep what an invoked function returned; what a command's ``_start`` does is nothing."""
+        if self._invoked is not None:
+            self.results = tuple(map(shown, results, guest.signature(self._invoked).results))
 
     def _look(self, world: World) -> None:
         """See what there is to do while the guest runs; a stop while it did not was void."""

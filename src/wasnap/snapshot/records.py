@@ -40,6 +40,7 @@ from wasnap.engine import (
     Guest,
     PackedExtent,
     Program,
+    Scattered,
     ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
@@ -299,14 +300,16 @@ def _thread_state(
 
 def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
     fd = source.fileno()
-    extents: list[FileExtent | PackedExtent] = []
-    for first, count, offset, packed in saved.extents:
-        if offset is not None:
-            extents.append(FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset))
-        elif packed:
-            extents.append(PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE))
+    layers = saved.layers()
+    extents: list[FileExtent | PackedExtent] = [
+        PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE)
+        if offset is None
+        else FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset)
+        for first, count, offset, _ in layers.extents
+    ]
 
     def unpack() -> Iterator[BufferExtent]:
         return (BufferExtent(first * PAGE_SIZE, data) for first, data in saved.unpack())
 
-    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack)
+    scattered = Scattered(fd, layers.pages)
+    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack, scattered)
