@@ -42,7 +42,8 @@ wasmtime_extern_delete p                    wasmtime_frame_func_name p>p
 wasmtime_func_call_unchecked pppzp>p        wasmtime_func_new_unchecked pppppp
 wasmtime_func_type pp>p                     wasmtime_global_get ppp
 wasmtime_global_new pppp>p                  wasmtime_global_set ppp>p
-wasmtime_instance_export_get pppzp>b        wasmtime_instance_new pppzpp>p
+wasmtime_instance_export_get pppzp>b        wasmtime_instance_export_nth ppzppp>b
+wasmtime_instance_new pppzpp>p
 wasmtime_linker_define_wasi p>p             wasmtime_linker_get pppzpzp>b
 wasmtime_linker_new p>p                     wasmtime_memory_data pp>p
 wasmtime_memory_data_size pp>z              wasmtime_memory_grow ppqp>p

@@ -112,6 +112,20 @@ def export(context: Context, instance: Any, name: str) -> Extern | None:
     return extern if found else None
 
 
+def functions(context: Context, instance: Any) -> list[str]:
+    """The names of all functions that it exports, in order."""
+    names: list[str] = []
+    index = 0
+    start, length, extern = ctypes.c_void_p(), ctypes.c_size_t(), ffi.wasmtime_extern_t()
+    out = (ctypes.byref(start), ctypes.byref(length), ctypes.byref(extern))
+    while ffi.wasmtime_instance_export_nth(context, ctypes.byref(instance), index, *out):
+        if extern.kind == KIND_FUNC:
+            names.append(ctypes.string_at(start.value or 0, length.value).decode("utf-8"))
+        ffi.wasmtime_extern_delete(ctypes.byref(extern))
+        index += 1
+    return names
+
+
 def function_type(context: Context, function: Function) -> tuple[bytes, bytes]:
     """Parameters and results of a function, as value types."""
     type_ = ffi.wasmtime_func_type(context, ctypes.byref(function))
