@@ -24,6 +24,8 @@ from typing import Any, Final
 _SIGNATURES: Final = """
 wasi_config_new >p                          wasm_byte_vec_delete p
 wasm_config_new >p                          wasm_engine_new_with_config p>p
+wasm_exporttype_name p>p                    wasm_exporttype_type p>p
+wasm_exporttype_vec_delete p                wasmtime_module_exports pp
 wasm_externtype_as_functype_const p>p       wasm_externtype_as_globaltype_const p>p
 wasm_externtype_kind p>k                    wasm_frame_func_index p>u
 wasm_frame_vec_delete p                     wasm_functype_delete p
@@ -42,8 +44,7 @@ wasmtime_extern_delete p                    wasmtime_frame_func_name p>p
 wasmtime_func_call_unchecked pppzp>p        wasmtime_func_new_unchecked pppppp
 wasmtime_func_type pp>p                     wasmtime_global_get ppp
 wasmtime_global_new pppp>p                  wasmtime_global_set ppp>p
-wasmtime_instance_export_get pppzp>b        wasmtime_instance_export_nth ppzppp>b
-wasmtime_instance_new pppzpp>p
+wasmtime_instance_export_get pppzp>b        wasmtime_instance_new pppzpp>p
 wasmtime_linker_define_wasi p>p             wasmtime_linker_get pppzpzp>b
 wasmtime_linker_new p>p                     wasmtime_memory_data pp>p
 wasmtime_memory_data_size pp>z              wasmtime_memory_grow ppqp>p
@@ -117,7 +118,7 @@ class wasm_byte_vec_t(ctypes.Structure):
 
 
 class wasm_pointer_vec_t(ctypes.Structure):
-    """wasm_importtype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
+    """wasm_importtype_vec_t, wasm_exporttype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
 
     _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.POINTER(ctypes.c_void_p)))
 

@@ -213,7 +213,7 @@ class Machine:
 
     def _other_than(self, name: str) -> str:
         """A hint for whoever asked for an export that is not there: those that are."""
-        names = native.functions(self._context, self._instance)
+        names = native.exported_functions(self._program.module)
         there = [n for n in names if not n.startswith(_OURS) and n != "_initialize"]
         if not there:
             return "it exports no function at all: a WASI command exports _start"

@@ -78,6 +78,21 @@ def imports(module: Module) -> list[ImportEntry]:
     return entries
 
 
+def exported_functions(module: Module) -> list[str]:
+    """Names of the functions that the module exports, in order."""
+    vec = ffi.wasm_pointer_vec_t(0, None)
+    ffi.wasmtime_module_exports(module.pointer, ctypes.byref(vec))
+    try:
+        items = [vec.data[i] for i in range(vec.size)]
+        return [
+            _text(ffi.wasm_exporttype_name(item))
+            for item in items
+            if ffi.wasm_externtype_kind(ffi.wasm_exporttype_type(item)) == KIND_FUNC
+        ]
+    finally:
+        ffi.wasm_exporttype_vec_delete(ctypes.byref(vec))
+
+
 def _text(name: int) -> str:
     vec = ffi.wasm_byte_vec_t.from_address(name)
     return ctypes.string_at(vec.data, vec.size).decode("utf-8")
@@ -110,20 +125,6 @@ def export(context: Context, instance: Any, name: str) -> Extern | None:
         context, ctypes.byref(instance), encoded, len(encoded), ctypes.byref(extern)
     )
     return extern if found else None
-
-
-def functions(context: Context, instance: Any) -> list[str]:
-    """The names of all functions that it exports, in order."""
-    names: list[str] = []
-    index = 0
-    start, length, extern = ctypes.c_void_p(), ctypes.c_size_t(), ffi.wasmtime_extern_t()
-    out = (ctypes.byref(start), ctypes.byref(length), ctypes.byref(extern))
-    while ffi.wasmtime_instance_export_nth(context, ctypes.byref(instance), index, *out):
-        if extern.kind == KIND_FUNC:
-            names.append(ctypes.string_at(start.value or 0, length.value).decode("utf-8"))
-        ffi.wasmtime_extern_delete(ctypes.byref(extern))
-        index += 1
-    return names
 
 
 def function_type(context: Context, function: Function) -> tuple[bytes, bytes]:
