@@ -25,7 +25,7 @@ _SIGNATURES: Final = """
 wasi_config_new >p                          wasm_byte_vec_delete p
 wasm_config_new >p                          wasm_engine_new_with_config p>p
 wasm_exporttype_name p>p                    wasm_exporttype_type p>p
-wasm_exporttype_vec_delete p
+wasm_exporttype_vec_delete p                wasmtime_module_exports pp
 wasm_externtype_as_functype_const p>p       wasm_externtype_as_globaltype_const p>p
 wasm_externtype_kind p>k                    wasm_frame_func_index p>u
 wasm_frame_vec_delete p                     wasm_functype_delete p
@@ -52,7 +52,6 @@ wasmtime_memory_new ppp>p                   wasmtime_memory_page_size pp>q
 wasmtime_memorytype_new qbqbbkp>p           wasmtime_module_delete p
 wasmtime_module_deserialize_file ppp>p      wasmtime_module_imports pp
 wasmtime_module_new ppzp>p                  wasmtime_module_serialize pp>p
-wasmtime_module_exports pp
 wasmtime_module_validate ppz>p              wasmtime_sharedmemory_data p>p
 wasmtime_sharedmemory_data_size p>z         wasmtime_sharedmemory_grow pqp>p
 wasmtime_sharedmemory_new ppp>p             wasmtime_store_context p>p
@@ -119,7 +118,7 @@ class wasm_byte_vec_t(ctypes.Structure):
 
 
 class wasm_pointer_vec_t(ctypes.Structure):
-    """wasm_importtype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
+    """wasm_importtype_vec_t, wasm_exporttype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
 
     _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.POINTER(ctypes.c_void_p)))
 

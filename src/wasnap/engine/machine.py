@@ -62,8 +62,8 @@ _MANY = 1 << 30
 _OURS = "wasnap."
 _NAMES_SHOWN = 8
 _MEMORY = "wasnap.m"
-_STACK_POINTER = "__stack_pointer"
 """Prefix of the exported memories, which are exported once."""
+_STACK_POINTER = "__stack_pointer"
 
 
 class Callee(NamedTuple):

@@ -79,14 +79,15 @@ def imports(module: Module) -> list[ImportEntry]:
 
 
 def exported_functions(module: Module) -> list[str]:
-    """Their names, in order."""
+    """Names of the functions that the module exports, in order."""
     vec = ffi.wasm_pointer_vec_t(0, None)
     ffi.wasmtime_module_exports(module.pointer, ctypes.byref(vec))
     try:
+        items = [vec.data[i] for i in range(vec.size)]
         return [
             _text(ffi.wasm_exporttype_name(item))
-            for item in vec.data[: vec.size]
-            if int(ffi.wasm_externtype_kind(ffi.wasm_exporttype_type(item))) == KIND_FUNC
+            for item in items
+            if ffi.wasm_externtype_kind(ffi.wasm_exporttype_type(item)) == KIND_FUNC
         ]
     finally:
         ffi.wasm_exporttype_vec_delete(ctypes.byref(vec))
