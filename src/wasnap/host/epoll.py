@@ -54,7 +54,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class SavedEntry(msgspec.Struct, frozen=True):
-    """``at``: a number that it has now."""
+    """``at``: a number that it has now, as the snapshot counts them."""
 
     at: int
     entry: Entry
@@ -204,8 +204,9 @@ class Epoll(Descriptor):
         lowest: dict[int, int] = {}
         for at, descriptor in self._descriptors.items():
             lowest.setdefault(id(descriptor), at)
+        apart = number - lowest[id(self)]  # a snapshot's numbers may be others than the guest's
         entries = [
-            SavedEntry(lowest[id(descriptor)], entry)
+            SavedEntry(lowest[id(descriptor)] + apart, entry)
             for descriptor, entry in self._entries.values()
             if id(descriptor) in lowest
         ]

@@ -536,11 +536,11 @@ class Host:
         arena.settle()
         for root in self._trees().values():
             root.rewind()
+        for further in same:
+            scene.restored[further.number] = scene.restored[further.of]
         for saved in [*others, *files_open]:
             scene.restored[saved.number].rewind(saved)
         scene.close_rest()
-        for further in same:
-            scene.restored[further.number] = scene.restored[further.of]
         self.descriptors.replace_all(scene.restored)
         if self._sockets is not None:
             self._sockets = None
