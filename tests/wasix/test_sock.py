@@ -323,6 +323,29 @@ def test_a_peer_of_datagrams_is_kept(net: Net) -> None:
         assert theirs.recvfrom(9) == (b"x", address)
 
 
+def test_a_snapshot_before_connecting(net: Net) -> None:
+    """Nothing has been done then, and is done when the process goes on: to the new peer."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
+    ):
+        for theirs in (first, second):
+            theirs.bind(("127.0.0.1", 0))
+            theirs.settimeout(20)
+        fd = net.open(INET4, DGRAM)
+        assert net.connect(fd, *first.getsockname()) == "SUCCESS"
+        occasions = net.guest.host.occasions
+        occasions.watch("nondeterministic", lambda: True, once=True)
+        net.guest.call.audience = occasions
+        call = ("sock_connect", fd, net.address(*second.getsockname()))
+        assert net.guest.suspended(*call) == {}
+        net.resume()
+        net.address(*second.getsockname())
+        assert net.guest.completed({}, *call) == "SUCCESS"
+        net.send(fd, b"x")
+        assert second.recv(9) == b"x"
+
+
 # -- what a resumed process has ------------------------------------------------------------------
 
 

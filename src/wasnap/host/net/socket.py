@@ -294,7 +294,8 @@ class Socket(ByteStream):
     def connect(self, call: Call, peer: Endpoint) -> None:
         """Like connect. EACCES: not allowed. EINPROGRESS: it is NONBLOCK."""
         self._expect_family(peer)
-        if call.progress is None:
+        begun = bool(call.progress)  # suspended before that, it is done anew
+        if not begun:
             self.settle()
             if self.stage == CONNECTING:
                 raise os_error(errno.EALREADY)
@@ -306,11 +307,8 @@ class Socket(ByteStream):
             self.failure = 0
             call.about_to(OUTSIDE)
             self._begin(peer)
-        elif self.stage == OPEN and not self.failure:  # suspended before it began
-            self.network.demand_reach(peer)
-            self._begin(peer)
         if self.stage == CONNECTING:
-            if self.fdflags & r.NONBLOCK and call.progress is None:
+            if self.fdflags & r.NONBLOCK and not begun:
                 raise os_error(errno.EINPROGRESS)
             try:
                 until = self._until(call.progress, "connect_timeout")
