@@ -107,8 +107,8 @@ class Scene(msgspec.Struct):
     sockets: Mapping[int, int] = {}
     """Guest descriptor -> a socket of this process, of one that is taken over."""
     network: Network | None = None
-    descriptors: Descriptors | None = None
-    """What the guest has open; filled when all is restored."""
+    numbers: dict[int, int] = {}
+    """Capture: id of a descriptor -> a number that the snapshot has it under."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     restored: dict[int, Descriptor] = {}

@@ -25,8 +25,9 @@ import msgspec
 from . import rights as r
 from .beneath import os_error
 from .clock import Clock
-from .descriptors import Descriptor, Descriptors, Missing, Scene
+from .descriptors import Descriptor, Missing, Scene
 from .protocol import OUTSIDE, Call, Stop, Suspended
+from .stream import Stream
 from .threads import WAIT_NS_MAX
 
 # fmt: off
@@ -71,16 +72,15 @@ class EpollState(msgspec.Struct, frozen=True, tag="epoll"):
 
 
 class Epoll(Descriptor):
-    """A list. ``descriptors``: the guest's."""
+    """A list."""
 
-    __slots__ = ("_descriptors", "_entries", "_epoll", "_occasions", "_restored", "_with_input")
+    __slots__ = ("_entries", "_epoll", "_occasions", "_restored", "_with_input")
 
     waits = True
 
-    def __init__(self, descriptors: Descriptors) -> None:
+    def __init__(self) -> None:
         self._epoll = select.epoll()
         super().__init__(self._epoll.fileno(), r.STREAM, r.STREAM, 0)
-        self._descriptors = descriptors
         self._entries: dict[int, tuple[Descriptor, Entry]] = {}  # by the kernel's number
         self._with_input: set[int] = set()  # of those, what may hold something
         self._occasions: dict[str, None] = {}
@@ -88,9 +88,8 @@ class Epoll(Descriptor):
 
     # -- the list -----------------------------------------------------------------------------
 
-    def add(self, entry: Entry) -> None:
-        """Raises OSError: BADF; EXIST; PERM for what is always ready; LOOP."""
-        descriptor = self._descriptors.get(entry.number)
+    def add(self, descriptor: Descriptor, entry: Entry) -> None:
+        """Raises OSError: EXIST; PERM for what is always ready; LOOP."""
         if descriptor is self:
             raise os_error(errno.EINVAL)
         if not descriptor.waits:
@@ -99,7 +98,7 @@ class Epoll(Descriptor):
 
     def _register(self, descriptor: Descriptor, entry: Entry) -> None:
         stale = self._entries.get(descriptor.fileno)
-        if stale is not None and not self._is_open(*stale):
+        if stale is not None and not _is_open(stale[0]):
             self._forget(descriptor.fileno)
         self._epoll.register(descriptor.fileno, 0 if entry.silent else _kernels(entry.events))
         self._entries[descriptor.fileno] = descriptor, entry
@@ -107,15 +106,16 @@ class Epoll(Descriptor):
         if descriptor.has_input:
             self._with_input.add(descriptor.fileno)
 
-    def change(self, entry: Entry) -> None:
-        """Raises OSError: BADF; NOENT: it is not in the list."""
-        descriptor = self._listed(entry.number)
+    def change(self, descriptor: Descriptor, entry: Entry) -> None:
+        """Raises OSError: NOENT: it is not in the list."""
+        self._expect(descriptor, entry.number)
         self._epoll.modify(descriptor.fileno, _kernels(entry.events))
         self._entries[descriptor.fileno] = descriptor, entry
 
-    def remove(self, number: int) -> None:
-        """Raises OSError: BADF; NOENT: it is not in the list."""
-        self._forget(self._listed(number).fileno)
+    def remove(self, descriptor: Descriptor, number: int) -> None:
+        """Raises OSError: NOENT: it is not in the list."""
+        self._expect(descriptor, number)
+        self._forget(descriptor.fileno)
 
     def _forget(self, fileno: int) -> None:
         self._entries.pop(fileno, None)
@@ -123,22 +123,14 @@ class Epoll(Descriptor):
         with contextlib.suppress(OSError):  # the kernel has, if it was closed
             self._epoll.unregister(fileno)
 
-    def has(self, number: int) -> bool:
-        """Whether it is in the list. Raises OSError: BADF."""
-        descriptor = self._descriptors.get(number)
+    def has(self, descriptor: Descriptor, number: int) -> bool:
+        """Whether it is in the list, under this number."""
         found = self._entries.get(descriptor.fileno)
         return found is not None and found[0] is descriptor and found[1].number == number
 
-    def _listed(self, number: int) -> Descriptor:
-        if not self.has(number):
+    def _expect(self, descriptor: Descriptor, number: int) -> None:
+        if not self.has(descriptor, number):
             raise os_error(errno.ENOENT)
-        return self._descriptors.get(number)
-
-    def _is_open(self, descriptor: Descriptor, entry: Entry) -> bool:
-        """Whether the guest has it open, under whatever number."""
-        if self._descriptors.find(entry.number) is descriptor:
-            return True
-        return any(other is descriptor for _, other in self._descriptors.items())
 
     # -- waiting ------------------------------------------------------------------------------
 
@@ -176,7 +168,7 @@ class Epoll(Descriptor):
             return found
         for fileno, events in self._epoll.poll(0, most - len(found)):
             known = self._entries.get(fileno)
-            if known is None or not self._is_open(*known):
+            if known is None or not _is_open(known[0]):
                 self._forget(fileno)
             elif not known[1].silent:
                 self._happened(found, fileno, _ours(events))
@@ -201,23 +193,18 @@ class Epoll(Descriptor):
 
     def capture(self, number: int, scene: Scene) -> EpollState:
         """Its entries, but for those that were closed."""
-        lowest: dict[int, int] = {}
-        for at, descriptor in self._descriptors.items():
-            lowest.setdefault(id(descriptor), at)
-        apart = number - lowest[id(self)]  # a snapshot's numbers may be others than the guest's
         entries = [
-            SavedEntry(lowest[id(descriptor)] + apart, entry)
+            SavedEntry(scene.numbers[id(descriptor)], entry)
             for descriptor, entry in self._entries.values()
-            if id(descriptor) in lowest
+            if id(descriptor) in scene.numbers
         ]
         return EpollState(number, entries, self.fdflags, self.rights, self.inheriting)
 
     @classmethod
     def restore(cls, state: EpollState, scene: Scene) -> Epoll:
         """An empty one. Raises Missing."""
-        assert scene.descriptors is not None
         try:
-            made = cls(scene.descriptors)
+            made = cls()
         except OSError as error:
             raise Missing(f"a list to wait for: {error.strerror}") from None
         made._restored = scene.restored
@@ -234,6 +221,11 @@ class Epoll(Descriptor):
                 with contextlib.suppress(OSError):  # stdin is a file now
                     self._register(descriptor, saved.entry)
         self._restored = {}
+
+
+def _is_open(descriptor: Descriptor) -> bool:
+    """Whether the guest has it open, under whatever number."""
+    return descriptor.fileno >= 0 and not (isinstance(descriptor, Stream) and descriptor.closed)
 
 
 def _kernels(events: int) -> int:

@@ -235,7 +235,7 @@ class Tail:
 class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("_tail", "name", "reading", "terminal")
+    __slots__ = ("_tail", "closed", "name", "reading", "terminal")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -246,6 +246,8 @@ class Stream(ByteStream):
         append = fcntl.fcntl(fileno, fcntl.F_GETFL) & os.O_APPEND
         super().__init__(fileno, rights, rights, r.APPEND if append else 0)
         self.name = name
+        self.closed = False
+        """By the guest, whatever it is outside."""
         self.terminal: Terminal | None = None
         self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
         self._tail = Tail(0, 0)
@@ -286,6 +288,7 @@ class Stream(ByteStream):
         return n
 
     def close(self) -> None:
+        self.closed = True
         self._close_writer()
 
     def capture(self, number: int, scene: Scene) -> StreamState:

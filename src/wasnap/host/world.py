@@ -444,6 +444,8 @@ class Host:
     def capture(self) -> HostState:
         """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)
+        for number, descriptor in self.descriptors.items():
+            scene.numbers.setdefault(id(descriptor), number)
         return HostState(
             args=self.args,
             env=self.env,
@@ -491,9 +493,7 @@ class Host:
         given = [d.fileno for _, d in self.descriptors.items() if isinstance(d, Listener)]
         tagged = [(kinds.tag_of(d), d) for d in state.descriptors]
         network = self.network if any(tag in kinds.OWN_SOCKETS for tag, _ in tagged) else None
-        scene = Scene(
-            self._roots, self._standard, given, self._sockets or {}, network, self.descriptors
-        )
+        scene = Scene(self._roots, self._standard, given, self._sockets or {}, network)
         arena = arena or Arena()
         noted = self._noted()
         hosts = self._host_roots()

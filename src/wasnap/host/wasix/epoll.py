@@ -44,7 +44,7 @@ class Waiting:
     def epoll_create(self, call: Call, result: I32) -> None:
         """An empty list: u32 descriptor at result. Like epoll_create."""
         call.memory.u32(result)
-        call.memory.set_u32(result, self._descriptors.add(Epoll(self._descriptors)))
+        call.memory.set_u32(result, self._descriptors.add(Epoll()))
 
     def _list(self, epfd: int) -> Epoll:
         found = self._descriptors.get(epfd)
@@ -59,16 +59,17 @@ class Waiting:
         PERM: a file, which is always ready; LOOP.
         """
         listed = self._list(epfd)
+        descriptor = self._descriptors.get(fd)
         if op == _DEL:
-            listed.remove(fd)
+            listed.remove(descriptor, fd)
             return
         events, data = layout.read_epoll_event(call.memory, event)
         if op == _ADD:
-            listed.add(Entry(fd, events, data))
-        elif op == _LIBC_MOD or (op == _MOD and listed.has(fd)):
-            listed.change(Entry(fd, events, data))
+            listed.add(descriptor, Entry(fd, events, data))
+        elif op == _LIBC_MOD or (op == _MOD and listed.has(descriptor, fd)):
+            listed.change(descriptor, Entry(fd, events, data))
         elif op == _MOD:
-            listed.add(Entry(fd, events, data))
+            listed.add(descriptor, Entry(fd, events, data))
         else:
             raise invalid("epoll_ctl")
 
