@@ -38,6 +38,7 @@ from wasnap.harness.job import (
     Report,
     compare,
     outcome,
+    printed,
     process_of,
     written,
 )
@@ -144,7 +145,7 @@ class _Run:
         with ExitStack() as files:
             process, stdout = self._process(files, counted, journal=None)
             code = process.run()
-            return process, outcome(code, stdout.read_bytes(), self.job)
+            return process, outcome(code, printed(process, stdout), self.job)
 
     def disturb(
         self,
@@ -170,7 +171,7 @@ class _Run:
                 asking.start()
                 code = process.run()
                 asking.join()
-            found = outcome(code, stdout.read_bytes(), self.job)
+            found = outcome(code, printed(process, stdout), self.job)
         compare("in place", found, reference.outcome)
         report.snapshots += len(self.taken)
         for snapshot in self.taken:
@@ -179,16 +180,16 @@ class _Run:
 
     def chain(self, step: int, links: int) -> Outcome:
         """A snapshot every ``step`` safepoints, each resumed by a process that takes the next."""
-        printed = b""
+        output = b""
         for link in range(links + 1):
             with ExitStack() as files:
                 steps = [step] if link < links else []
                 process, stdout = self._process(files, steps, self.journal, chained=True)
                 code = process.run()
-                printed += stdout.read_bytes()
+                output += printed(process, stdout)
             if len(self.taken) == link:  # it came to its end
                 break
-        return outcome(code, printed, self.job)
+        return outcome(code, output, self.job)
 
     def _process(
         self,
@@ -241,7 +242,7 @@ def _chain_of_commands(
     world.mkdir()
     job = make(world)
     journal = directory / "journal"
-    printed = b""
+    output = b""
     for link in range(links + 1):
         options = ["--snapshot-timer", str(timer), "--stop-after-snapshot"] if link < links else []
         if link:
@@ -250,10 +251,10 @@ def _chain_of_commands(
             command = ["run", *options, *job.options(), *commands.from_the_start(job, journal)]
         begun = commands.newest(journal)
         done = commands.wasnap(*command, job=job)
-        printed += done.stdout
+        output += done.stdout
         if done.returncode or commands.newest(journal) == begun:  # it came to its end
             break
-    return outcome(done.returncode, printed, job), link
+    return outcome(done.returncode, output, job), link
 
 
 def _ask(process: Process, times: list[float]) -> None:

@@ -48,6 +48,7 @@ from wasnap.instrument.layout import FunctionPlan, PlannedSite, plan_function
 from wasnap.instrument.scan import scan
 from wasnap.instrument.sites import (
     CALL,
+    INDIRECT,
     KIND_NAMES,
     LOOP,
     TAIL,
@@ -129,6 +130,11 @@ class Continuations:
         group = planned.group
         offset = group.offset_of_operand(len(s.operands) - len(results))
         return Site(number, function, KIND_NAMES[s.kind], s.start, results, offset, group.size)
+
+    def by_table(self, number: int) -> bool:
+        """Whether site ``number`` is a call through a table or a reference, and not by index."""
+        scan = self._planned(number).scan
+        return scan.kind != LOOP and scan.callee == INDIRECT
 
     def module_for(self, number: int) -> bytes:
         """The continuation module for site ``number``: exports ``resume``, () -> results of the function."""
