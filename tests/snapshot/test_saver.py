@@ -66,7 +66,7 @@ class Setting:
         self.host = Host(HostConfig(("a",), {}, dirs, None, None, None))
         program = Program.load(WRITER)
         self.guest = Guest(program, lambda module, name: self.host.function(module, name))
-        self.world = World(program, self.guest, self.host, WRITER)
+        self.world = World(program, self.guest, self.host, lambda: WRITER)
         self.path = directory / "journal"
         self.journal = Journal.create(
             self.path, WRITER, START, durability="process", storage=Failing

@@ -5,6 +5,7 @@ ffi.py       as much of its C API as is used
 objects.py   what it gives us to keep: stores, modules, errors and traps
 native.py    the C API as it is called
 values.py    values between Python, the engine's slots and the frames
+text.py      ... and the words of a command line
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 linear.py    memories as the engine has them, shared and not
@@ -60,6 +61,7 @@ from wasnap.engine.state import (
     ThreadState,
     Trapped,
 )
+from wasnap.engine.text import arguments, shown
 from wasnap.engine.tracking import Tracker, tracker
 
 __all__ = [
@@ -95,8 +97,10 @@ __all__ = [
     "Tracker",
     "Trapped",
     "Watched",
+    "arguments",
     "frames_of",
     "globals_of",
+    "shown",
     "tracker",
     "validate",
 ]

@@ -87,6 +87,7 @@ class Sites(Protocol):
     """What continuations are made by: ``instrument.Continuations``."""
 
     def site(self, n: int) -> Site: ...
+    def by_table(self, n: int) -> bool: ...
     def module_for(self, n: int) -> bytes: ...
 
 
@@ -150,28 +151,26 @@ class Program:
     @classmethod
     def cached(
         cls,
-        module: bytes,
+        module: Callable[[], bytes],
+        sha256: bytes,
         *,
         counted: bool = False,
         cache: Cache | None = None,
-        sha256: bytes | None = None,
     ) -> Program | None:
         """The program of a module, if it is in the cache: milliseconds.
 
-        ``sha256``: what somebody says that the module's is. If that is wrong, CannotResume when the
-        first continuation is made.
+        ``module()`` is called when a continuation is wanted that is not in the cache. ``sha256``:
+        what somebody says that the module's is; if that is wrong, CannotResume then.
         """
         cache = Cache.default() if cache is None else cache
-        key = cache_key(sha256 or _sha256(module), counted)
+        key = cache_key(sha256, counted)
         found = _from_cache(cache, key, ProgramInfo)
         if found is None:
             return None
         info, compiled = found
 
         def sites() -> Sites:
-            if sha256 is not None:
-                _must_be(module, sha256)
-            return wasnap.instrument.Continuations(_decode(module), info)
+            return wasnap.instrument.Continuations(_decode(_checked(module(), sha256)), info)
 
         return cls(compiled, info, sites, cache, key)
 
@@ -186,23 +185,22 @@ class Program:
     ) -> Program:
         """The program of a module: from the cache, or instrumented, compiled and stored.
 
-        ``sha256``: as for ``cached``. Raises InvalidModule or UnsupportedModule; CannotResume for a
+        ``sha256``: as for ``cached``; computed if None. Raises InvalidModule or UnsupportedModule; CannotResume for a
         wrong ``sha256``.
         """
         cache = Cache.default() if cache is None else cache
-        found = cls.cached(module, counted=counted, cache=cache, sha256=sha256)
+        known = sha256 or _sha256(module)
+        found = cls.cached(lambda: module, known, counted=counted, cache=cache)
         if found is not None:
             return found
-        if sha256 is None:
-            sha256 = _sha256(module)
-        else:
-            _must_be(module, sha256)
+        if sha256 is not None:
+            _checked(module, sha256)
         validate(module)
         decoded = _decode(module)
         instrumented = wasnap.instrument.instrument(decoded, counted=counted)
         info = instrumented.info
         compiled = compile_module(instrumented.wasm)
-        key = cache_key(sha256, counted)
+        key = cache_key(known, counted)
         _store(cache, key, compiled, info)
 
         def sites() -> Sites:
@@ -262,6 +260,13 @@ class Program:
                 self._sites = self._make_sites()
             return self._sites.site(n)
 
+    def calls_by_table(self, n: int) -> bool:
+        """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
+        with self._lock:
+            if self._sites is None:
+                self._sites = self._make_sites()
+            return self._sites.by_table(n)
+
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"
 
@@ -283,12 +288,14 @@ def _sha256(module: bytes) -> bytes:
     return hashlib.sha256(module).digest()
 
 
-def _must_be(module: bytes, sha256: bytes) -> None:
+def _checked(module: bytes, sha256: bytes) -> bytes:
+    """The module, if that is its sum. Raises CannotResume."""
     if _sha256(module) != sha256:
         raise CannotResume(
             "the module in the journal is not the one that its start record names",
             "look at it: wasnap journal inspect",
         )
+    return module
 
 
 @lru_cache(maxsize=1)

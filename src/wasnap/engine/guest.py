@@ -123,6 +123,11 @@ class Guest:
         return self._main.machine.pending
 
     @property
+    def has_handlers(self) -> bool:
+        """Whether it may have something run that interrupts it."""
+        return self._interrupter is not None
+
+    @property
     def threads(self) -> list[int]:
         """The numbers of its threads."""
         return sorted(self._threads)

@@ -32,7 +32,8 @@ KIND_FUNC, KIND_GLOBAL, KIND_TABLE, KIND_MEMORY = 0, 1, 2, 3
 
 _FUNCREF_KIND = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t
 
-KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "memory", 5: "tag"}
+KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "tag"}
+"""Of a wasm_externkind_t, where a shared memory is a memory."""
 
 _VALUE_TYPES = (I32, I64, F32, F64, V128)  # by wasmtime_valtype_kind_t
 NUMERIC_KINDS_MAX = len(_VALUE_TYPES) - 1

@@ -120,6 +120,8 @@ class ProgramInfo(msgspec.Struct):
     segment_helpers: list[str]
     """Names of the exported helpers that stand for memory.init and its like in continuation modules."""
     globals: list[SavedGlobal] = []
+    host_memory: int = 0
+    """The memory that the host's pointers are for: the one exported as "memory", else the first."""
 
 
 class Site(msgspec.Struct, frozen=True):

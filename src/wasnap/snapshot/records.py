@@ -73,7 +73,7 @@ class World(msgspec.Struct):
     program: Program
     guest: Guest
     host: Host
-    module: bytes
+    module: Callable[[], bytes]
     memories: list[MemorySource] = []
     sources: list[PageSource] = []
     _names: _Names | None = None
@@ -114,7 +114,7 @@ class World(msgspec.Struct):
         if self._names is None:
             from wasnap.wasm.decode import decode  # not needed before the first snapshot
 
-            module = decode(self.module)
+            module = decode(self.module())
             offsets = [body.offset for body in module.code]
             self._names = _Names(module.function_names(), module.global_names(), offsets)
         return self._names
