@@ -24,6 +24,8 @@ from typing import Any, Final
 _SIGNATURES: Final = """
 wasi_config_new >p                          wasm_byte_vec_delete p
 wasm_config_new >p                          wasm_engine_new_with_config p>p
+wasm_exporttype_name p>p                    wasm_exporttype_type p>p
+wasm_exporttype_vec_delete p                wasmtime_module_exports pp
 wasm_externtype_as_functype_const p>p       wasm_externtype_as_globaltype_const p>p
 wasm_externtype_kind p>k                    wasm_frame_func_index p>u
 wasm_frame_vec_delete p                     wasm_functype_delete p
@@ -116,7 +118,7 @@ class wasm_byte_vec_t(ctypes.Structure):
 
 
 class wasm_pointer_vec_t(ctypes.Structure):
-    """wasm_importtype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
+    """wasm_importtype_vec_t, wasm_exporttype_vec_t, ...: of things behind pointers."""
 
     _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.POINTER(ctypes.c_void_p)))
 

@@ -213,8 +213,7 @@ class Machine:
 
     def _other_than(self, name: str) -> str:
         """A hint for whoever asked for an export that is not there: those that are."""
-        exports = self._program.module.exports
-        names = [str(e.name) for e in exports if isinstance(e.type, wasmtime.FuncType)]
+        names = native.exported_functions(self._program.module)
         there = [n for n in names if not n.startswith(_OURS) and n != "_initialize"]
         if not there:
             return "it exports no function at all: a WASI command exports _start"

@@ -78,6 +78,21 @@ def imports(module: Module) -> list[ImportEntry]:
     return entries
 
 
+def exported_functions(module: Module) -> list[str]:
+    """Their names, in order."""
+    vec = ffi.wasm_pointer_vec_t(0, None)
+    ffi.wasmtime_module_exports(module.pointer, ctypes.byref(vec))
+    try:
+        items = [vec.data[i] for i in range(vec.size)]
+        return [
+            _text(ffi.wasm_exporttype_name(item))
+            for item in items
+            if ffi.wasm_externtype_kind(ffi.wasm_exporttype_type(item)) == KIND_FUNC
+        ]
+    finally:
+        ffi.wasm_exporttype_vec_delete(ctypes.byref(vec))
+
+
 def _text(name: int) -> str:
     vec = ffi.wasm_byte_vec_t.from_address(name)
     return ctypes.string_at(vec.data, vec.size).decode("utf-8")
