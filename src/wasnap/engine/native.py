@@ -79,7 +79,7 @@ def imports(module: Module) -> list[ImportEntry]:
 
 
 def exported_functions(module: Module) -> list[str]:
-    """Their names, in order."""
+    """Names of the functions that the module exports, in order."""
     vec = ffi.wasm_pointer_vec_t(0, None)
     ffi.wasmtime_module_exports(module.pointer, ctypes.byref(vec))
     try:
