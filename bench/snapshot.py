@@ -50,7 +50,7 @@ class Running:
         self.host = Host(HostConfig(("a",), {}, (), None, None, None))
         began = time.perf_counter()
         self.guest = Guest(program, lambda module, name: self.host.function(module, name))
-        self.world = World(program, self.guest, self.host, wasm)
+        self.world = World(program, self.guest, self.host, lambda: wasm)
         parent = None
         if resumed:
             self.journal = Journal.open_for_writing(path)

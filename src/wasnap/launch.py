@@ -20,6 +20,7 @@ import queue
 import stat
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from pathlib import Path
 from typing import TypeAlias, cast, get_args
@@ -59,10 +60,11 @@ its own guest path is not looked at."""
 
 class Launch(msgspec.Struct):
     """``journal``: open, with ``snapshot`` to be resumed; else one is made at ``create``, if that
-    is not None.
+    is not None. ``module()``: a warm resume never needs it, and reading 25 MB would be a large part
+    of what that takes.
     """
 
-    module: bytes
+    module: Callable[[], bytes]
     name: str
     config: HostConfig
     start: StartRecord
@@ -78,14 +80,14 @@ class Launch(msgspec.Struct):
         meanwhile, a long wait explained.
         """
         counted, sha256 = self.start.counted, self.start.module_sha256
-        found = Program.cached(self.module, counted=counted, sha256=sha256)
+        found = Program.cached(self.module, sha256, counted=counted)
         if found is not None:
             return found
         loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
 
         def load() -> None:
             try:
-                loaded.put(Program.load(self.module, counted=counted, sha256=sha256))
+                loaded.put(Program.load(self.module(), counted=counted, sha256=sha256))
             except BaseException as error:  # for whoever waits
                 loaded.put(error)
 
@@ -107,7 +109,7 @@ class Launch(msgspec.Struct):
         if self.create is not None and self.journal is None:
             self.start.listen = list(listening)
             self.journal = Journal.create(
-                self.create, self.module, self.start, overwrite=True, durability=self.durability
+                self.create, self.module(), self.start, overwrite=True, durability=self.durability
             )
         return self.journal
 
@@ -167,7 +169,7 @@ def begin(
         options={"unknown_imports": config.unknown_imports}
         | ({} if invoke is None else {INVOKE: invoke}),
     )
-    launch = Launch(data, name, config, start, create=journal, durability=durability)
+    launch = Launch(lambda: data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
         return launch
     if fresh:
@@ -183,7 +185,8 @@ def begin(
         if opened.empty:
             opened.close()
             return launch
-        return _resumed(opened, at, data, _at_recorded_ports(opened, config))
+        config = _at_recorded_ports(opened, config)
+        return _resumed(opened, at, config, launch.module)
     except BaseException:
         opened.close()
         raise
@@ -204,7 +207,7 @@ def compile_ahead(path: Path) -> None:
     Raises MissingFile, JournalError, InvalidModule, UnsupportedModule."""
     with Journal.open(path) as journal:
         start = journal.start
-        Launch(journal.module(), start.module_name, HostConfig(), start).load()
+        Launch(journal.module, start.module_name, HostConfig(), start).load()
 
 
 def _from_journal(
@@ -219,14 +222,19 @@ def _from_journal(
     opened = Journal.open_for_writing(path, durability=durability, locked=mine)
     try:
         config = _with_recorded(opened, config, rebind)
-        return _resumed(opened, at, opened.module(), config)
+        return _resumed(opened, at, config)
     except BaseException:
         opened.close()
         raise
 
 
-def _resumed(journal: Journal, at: int | str | None, module: bytes, config: HostConfig) -> Launch:
-    """Go on from snapshot ``at``, or from the newest that is intact."""
+def _resumed(
+    journal: Journal,
+    at: int | str | None,
+    config: HostConfig,
+    module: Callable[[], bytes] | None = None,
+) -> Launch:
+    """Go on from snapshot ``at``, or from the newest that is intact. ``module``: if not the journal's."""
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
@@ -237,6 +245,7 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
             msgspec.structs.replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs
         ),
     )
+    module = module or journal.module_for(snapshot.info.id)
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 

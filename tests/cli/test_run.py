@@ -37,6 +37,14 @@ def test_all_behind_the_module_is_the_guests(wasnap: Command) -> None:
     assert done.stdout == "args.wasm\0--help\0--\0-x\0--journal\0é\0A=b=c\0".encode()
 
 
+@pytest.mark.parametrize(("given", "code"), [(255, 255), (0xFFFFFFFF, 255), (0x80000003, 3)])
+def test_a_code_of_more_than_eight_bits(wasnap: Command, given: int, code: int) -> None:
+    """``exit(-1)`` ends as it does everywhere."""
+    module = wat.wasm(f'(func (export "_start") (call $exit (i32.const {given})))')
+    done = wasnap("run", wasnap.write("exit.wasm", module))
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_the_memory_that_is_exported_is_wasis(wasnap: Command) -> None:
     """Where there are several, pointers are for the one exported as ``memory``: also those that the
     engine's own answers write to."""

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wasnap.host import Host
-from wasnap.host.protocol import Audience, Fault, Progress, StackCopy, Stop, Suspended
+from wasnap.host.protocol import (
+    Audience,
+    Fault,
+    Inside,
+    Progress,
+    StackCopy,
+    Stop,
+    Suspended,
+)
 
 SENTINEL = 0xA5
 MEMORY_SIZE = 1 << 18
@@ -155,6 +163,15 @@ class FakeCall:
 
     def alone(self) -> bool:
         return not self.spawned
+
+    def exports(self, name: str) -> bool:
+        raise AssertionError("there is no guest")
+
+    def interruption(self) -> Inside | None:
+        raise AssertionError("there is no stack")
+
+    def abandon(self) -> None:
+        raise AssertionError("there is no stack")
 
     def copy_stack(self) -> StackCopy:
         raise AssertionError("there is no stack")

@@ -11,7 +11,7 @@ from wasnap import Process, resume
 from wasnap.engine import Exited, Finished, Guest, Stopped
 from wasnap.host.threads import MAIN
 
-HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 16
+HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 17
 INTR = 27
 
 THREADS = """
@@ -200,7 +200,7 @@ def test_signals_that_are_none_and_threads_that_are_gone() -> None:
     text = f"""
       {HEAD}
       (func (export "_start")
-        (call $ok (i32.ne (call $raise (i32.const 31)) (i32.const 28)))
+        (call $ok (i32.ne (call $raise (i32.const 32)) (i32.const 28)))
         (call $ok (i32.ne (call $signal (i32.const 5) (i32.const {HUP})) (i32.const 71)))
         (call $ok (i32.ne (call $alarm (i32.const 0) (i64.const 5) (i32.const 0)) (i32.const 28))))"""
     assert outcome(text, 0, Finished(())) == b""

@@ -1,7 +1,9 @@
 """Runs modules: the only room that knows the engine (wasmtime).
 
 config.py    the engine's configuration
-native.py    its C API, where wasmtime-py has no class or a slow one
+ffi.py       as much of its C API as is used
+objects.py   what it gives us to keep: stores, modules, errors and traps
+native.py    the C API as it is called
 values.py    values between Python, the engine's slots and the frames
 text.py      ... and the words of a command line
 cache.py     the code cache on disk
@@ -36,7 +38,7 @@ from wasnap.engine.code import Program, validate
 from wasnap.engine.dirty import Dirty
 from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
-from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
+from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent, Scattered
 from wasnap.engine.imports import (
     Definition,
     GlobalDefinition,
@@ -88,6 +90,7 @@ __all__ = [
     "Phase",
     "Program",
     "Run",
+    "Scattered",
     "Stopped",
     "TableDefinition",
     "ThreadState",

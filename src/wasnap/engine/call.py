@@ -18,7 +18,7 @@ from typing import Protocol
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
-from wasnap.host.protocol import IDLE, Audience, Progress, StackCopy, Stop
+from wasnap.host.protocol import IDLE, Audience, Inside, Progress, StackCopy, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _READABLE = select.POLLIN | select.POLLPRI
@@ -87,6 +87,9 @@ class Company(Protocol):
 class Stacks(Protocol):
     """The call stack of one thread, which is unwound. See ``host.protocol.Call``."""
 
+    def exports(self, name: str) -> bool: ...
+    def interruption(self) -> Inside | None: ...
+    def abandon(self) -> None: ...
     def copy_stack(self) -> StackCopy: ...
     def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None: ...
 
@@ -191,6 +194,18 @@ class GuestCall:
     def alone(self) -> bool:
         """See ``host.protocol.Call.alone``."""
         return self._company is None or self._company.alone()
+
+    def exports(self, name: str) -> bool:
+        """See ``host.protocol.Call.exports``."""
+        return self.stacks.exports(name)
+
+    def interruption(self) -> Inside | None:
+        """See ``host.protocol.Call.interruption``."""
+        return self.stacks.interruption()
+
+    def abandon(self) -> None:
+        """See ``host.protocol.Call.abandon``."""
+        self.stacks.abandon()
 
     def copy_stack(self) -> StackCopy:
         """See ``host.protocol.Call.copy_stack``."""

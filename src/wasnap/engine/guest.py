@@ -39,14 +39,13 @@ import weakref
 from collections.abc import Sequence
 from types import TracebackType
 
-import wasmtime
-
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
 from wasnap.engine.image import MemoryImage
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError
 from wasnap.engine.sharing import check_threads, shared_memories
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
@@ -122,6 +121,11 @@ class Guest:
     def pending(self) -> PendingCall | None:
         """The host call that the main thread of a stopped guest waits in, if it waits in one."""
         return self._main.machine.pending
+
+    @property
+    def has_handlers(self) -> bool:
+        """Whether it may have something run that interrupts it."""
+        return self._interrupter is not None
 
     @property
     def threads(self) -> list[int]:
@@ -293,7 +297,7 @@ class Guest:
             raise OSError(errno.EAGAIN, "too many threads")
         try:
             thread = self._new_thread(number)
-        except (WasnapError, wasmtime.WasmtimeError, MemoryError) as error:
+        except (WasnapError, EngineError, MemoryError) as error:
             raise OSError(errno.EAGAIN, f"no further thread: {error}") from None
         try:
             thread.machine.begin_thread(args)

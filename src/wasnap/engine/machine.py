@@ -14,10 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import cell, config, native, tables, values
+from wasnap.engine import cell, config, ffi, native, tables, values
 from wasnap.engine.call import Company, GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
@@ -26,6 +23,7 @@ from wasnap.engine.imports import Imports, Provide
 from wasnap.engine.interruptions import Interruptions, StackPointer
 from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError, Store, Trap
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
@@ -48,7 +46,15 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, StackCopy, Stop, Suspended, ThreadExit
+from wasnap.host.protocol import (
+    Exit,
+    HostFunction,
+    Inside,
+    StackCopy,
+    Stop,
+    Suspended,
+    ThreadExit,
+)
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -88,9 +94,9 @@ class Machine:
     ) -> None:
         self._program = program
         self.thread = thread
-        self._store = wasmtime.Store(config.engine())
-        self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
-        self._context = self._store._context()
+        self._store = Store(config.engine())
+        self._store.limit(instances=_MANY, tables=_MANY, memories=_MANY)
+        self._context = self._store.context
         self.call = GuestCall(wake, thread, company)
         self._edge = Edge(
             self._context, self.call, company.host_lock if shared and company else None
@@ -115,9 +121,9 @@ class Machine:
         self.interrupter = next((i for i in interrupters if i is not None), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
-        except wasmtime.Trap as trap:
+        except Trap as trap:
             raise self._trap(trap) from None
-        except wasmtime.WasmtimeError as error:
+        except EngineError as error:
             raise UnsupportedModule(f"the module cannot be instantiated: {error}") from None
         self._shared = shared or {}
         self.memories = tuple(
@@ -141,6 +147,7 @@ class Machine:
         self._interruptions = Interruptions(self._stack, self._tables, self._edge, self._pointer())
         self.call.stacks = self
         self._results: tuple[values.Value, ...] | None = None
+        self._abandoned = False
         self._for_all = False
         self._to_load = False
         self.begun = False
@@ -206,8 +213,7 @@ class Machine:
 
     def _other_than(self, name: str) -> str:
         """A hint for whoever asked for an export that is not there: those that are."""
-        exports = self._program.module.exports
-        names = [str(e.name) for e in exports if isinstance(e.type, wasmtime.FuncType)]
+        names = native.exported_functions(self._program.module)
         there = [n for n in names if not n.startswith(_OURS) and n != "_initialize"]
         if not there:
             return "it exports no function at all: a WASI command exports _start"
@@ -317,6 +323,11 @@ class Machine:
                 return Exited(error.code)
             except ThreadExit:
                 return self._end_thread()
+            if self._abandoned:
+                self._abandoned = False
+                self._entries, self._entry = self._interruptions.pop()
+                self.call.interrupted = False
+                return self._enter() or self._go_on()
             if self._results is not None:  # the call replaced the stack
                 results, self._results = self._results, None
                 frames = self._stack.frames()
@@ -359,7 +370,7 @@ class Machine:
             return None
         inside = self._interruptions.inside(self._entries[self._entry])
         try:
-            wanted = self.interrupter.next(self.call, inside, self._exports_function)
+            wanted = self.interrupter.next(self.call, inside, self.exports)
         except Stop:
             self._for_all = True
             return Stopped()
@@ -391,7 +402,20 @@ class Machine:
             self._entries, self._entry = entries
         self._results = results
 
-    def _exports_function(self, name: str) -> bool:
+    def interruption(self) -> Inside | None:
+        """See ``host.protocol.Call.interruption``."""
+        inside = self._interruptions.inside(self._entries[self._entry])
+        frames = self._stack.frames()
+        if not inside or not frames:  # without frames: it is an import itself
+            return None
+        return Inside(inside[-1], self._program.calls_by_table(frames[-1].site))
+
+    def abandon(self) -> None:
+        """See ``host.protocol.Call.abandon``."""
+        self._abandoned = True
+
+    def exports(self, name: str) -> bool:
+        """See ``host.protocol.Call.exports``."""
         extern = native.export(self._context, self._instance, name)
         return extern is not None and extern.kind == native.KIND_FUNC
 

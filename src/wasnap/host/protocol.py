@@ -97,6 +97,18 @@ class ThreadExit(Exception):
     """A guest thread other than the main one asked to end itself alone."""
 
 
+Interruption: TypeAlias = tuple[str, tuple[int, ...]]
+"""An export of the guest without results, and its i32 arguments."""
+
+
+class Inside(NamedTuple):
+    """``what`` a thread is inside of; ``by_table``: whether that has called what it called last
+    through a table, and not by name."""
+
+    what: Interruption
+    by_table: bool
+
+
 class StackCopy(msgspec.Struct, frozen=True):
     """A guest thread's call stack, for the thread that it was copied of; the engine's own words.
 
@@ -218,6 +230,17 @@ class Call(Protocol):
     def alone(self) -> bool:
         """Whether all other guest threads have ended."""
 
+    def exports(self, name: str) -> bool:
+        """Whether the guest exports a function of this name."""
+
+    def interruption(self) -> Inside | None:
+        """The innermost of those the thread is inside of. Of a call that raised ``Unwind`` and is
+        completed now."""
+
+    def abandon(self) -> None:
+        """Have this call, which raised ``Unwind`` and is completed now, not return: the innermost
+        interruption is over, and what it interrupted goes on as if it had not been."""
+
     def copy_stack(self) -> StackCopy:
         """The thread's call stack, up to this call, which raised ``Unwind`` and is completed now."""
 
@@ -236,10 +259,6 @@ class Audience(Protocol):
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
-
-
-Interruption: TypeAlias = tuple[str, tuple[int, ...]]
-"""An export of the guest without results, and its i32 arguments."""
 
 
 class Interrupter(Protocol):

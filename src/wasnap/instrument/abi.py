@@ -2,9 +2,9 @@
 
 Names, offsets and the facts about one transformed module that outlive the transform: they are cached with the
 compiled code and are all that the engine needs on a second start.  The tables stand in ``docs/architecture.md``.
-"""
 
-from __future__ import annotations
+(Annotations here are values: msgspec would have to compile each that is text, at each start.)
+"""
 
 import msgspec
 

@@ -3,9 +3,9 @@
 The fields' meaning stands in docs/journal-format.md. A field may be added with a default (a
 higher minor version); none is ever renamed or changed in meaning. Decoding checks types, so a
 reader of these objects need not.
-"""
 
-from __future__ import annotations
+(Annotations here are values: msgspec would have to compile each that is text, at each start.)
+"""
 
 from typing import Any, ClassVar, TypeVar
 

@@ -193,6 +193,7 @@ class Process:
         """The addresses the guest accepts on, with their true ports; once it runs."""
 
         self._desk = Desk(self._nudge)
+        self._others: triggers.Others | None = None
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
@@ -371,6 +372,10 @@ class Process:
     def _look(self, world: World) -> None:
         """See what there is to do while the guest runs; a stop while it did not was void."""
         wanted = self._service is not None and self._service.look()
+        if self._others is not None:
+            while self._others.due:
+                world.host.signals.deliver(self._others.due.popleft())
+            wanted = wanted or self._others.pause
         if wanted or self._stop_code is not None:
             world.guest.stop()
 
@@ -378,9 +383,14 @@ class Process:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
+        pause = False
+        if self._others is not None:
+            pause, self._others.pause = self._others.pause, False
         if self._service is None:
+            if pause:
+                world.host.pause()
             return None
-        if self._countdown and not self._desk.waiting:
+        if self._countdown and not pause and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
         if then.end is None and self._handed_over(world):
@@ -388,8 +398,10 @@ class Process:
         if then.end is not None:
             world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
-        elif then.pause:
+        elif then.pause or pause:
             world.host.pause()
+        for name in self._service.signals:
+            world.host.signals.deliver(name)
         return then.end
 
     def _handed_over(self, world: World) -> bool:
@@ -455,9 +467,15 @@ class Process:
             submit=self._desk.submit,
             activity=lambda: guest.activity,
             changed=lambda: self._service is None or guest.activity != self._service.saved_activity,
+            handles=host.signals.handles,
             occasions=host.occasions,
         )
         cleanup.enter_context(triggers.ears(self._heard))
+        if guest.has_handlers or host.has_terminal:
+            names = [trigger.name for trigger in self._triggers]
+            self._others = triggers.Others(names, self._nudge, host.leave)
+            self._others.arm(around)
+            cleanup.callback(self._others.disarm)
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)

@@ -40,6 +40,7 @@ from wasnap.engine import (
     Guest,
     PackedExtent,
     Program,
+    Scattered,
     ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
@@ -72,7 +73,7 @@ class World(msgspec.Struct):
     program: Program
     guest: Guest
     host: Host
-    module: bytes
+    module: Callable[[], bytes]
     memories: list[MemorySource] = []
     sources: list[PageSource] = []
     _names: _Names | None = None
@@ -113,7 +114,7 @@ class World(msgspec.Struct):
         if self._names is None:
             from wasnap.wasm.decode import decode  # not needed before the first snapshot
 
-            module = decode(self.module)
+            module = decode(self.module())
             offsets = [body.offset for body in module.code]
             self._names = _Names(module.function_names(), module.global_names(), offsets)
         return self._names
@@ -299,14 +300,16 @@ def _thread_state(
 
 def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
     fd = source.fileno()
-    extents: list[FileExtent | PackedExtent] = []
-    for first, count, offset, packed in saved.extents:
-        if offset is not None:
-            extents.append(FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset))
-        elif packed:
-            extents.append(PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE))
+    layers = saved.layers()
+    extents: list[FileExtent | PackedExtent] = [
+        PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE)
+        if offset is None
+        else FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset)
+        for first, count, offset, _ in layers.extents
+    ]
 
     def unpack() -> Iterator[BufferExtent]:
         return (BufferExtent(first * PAGE_SIZE, data) for first, data in saved.unpack())
 
-    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack)
+    scattered = Scattered(fd, layers.pages)
+    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack, scattered)

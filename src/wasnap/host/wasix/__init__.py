@@ -3,6 +3,7 @@
     layout.py   byte layouts that preview1 does not have
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
+    locals.py   thread_local_*
     process.py  proc_*: what a process is called, and how it ends
     signals.py  sending signals, naming the callback, alarms
     files.py    descriptors with several numbers, the working directory
@@ -13,8 +14,8 @@ What it shares with preview1 is preview1's: the same classes under another modul
 that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so once; those that
 return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
 
-A program of WASIX has an imported shared memory. Of older versions of the ABI (``thread_spawn``
-with five parameters, ``thread_local_*``) nothing is here: ENOSYS.
+A program of WASIX has an imported shared memory. Of ``thread_spawn`` the older version, with five
+parameters, is not here: ENOSYS.
 
 Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
 """
@@ -38,6 +39,7 @@ from ..wasip1.spec import ERRNO_NOTSUP
 from ..world import WASIX, Host
 from .files import Fd, Path
 from .futex import Futex
+from .locals import Locals
 from .process import Process
 from .signals import SIGNALS, Signals
 from .stack import Stack
@@ -59,7 +61,21 @@ _MISSING: Final = """
 MISSING: Final = frozenset(_MISSING.split())
 
 WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
-_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty)
+_PROVIDERS = (
+    Args,
+    Clock,
+    Fd,
+    Path,
+    Poll,
+    Process,
+    Signals,
+    Sock,
+    Stack,
+    Futex,
+    Locals,
+    Threads,
+    Tty,
+)
 
 _I32 = b"\x7f"
 

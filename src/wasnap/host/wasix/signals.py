@@ -1,6 +1,6 @@
 """Signals: proc_raise, proc_signal, thread_signal, proc_raise_interval, callback_signal.
 
-The numbers are preview1's. A signal 0 only asks whether there is somebody to get one. A signal to the
+The numbers are ``host/signals.py``'s. A signal 0 only asks whether there is somebody to get one. A signal to the
 process goes to the thread that sends it, an alarm to the main thread.
 """
 
@@ -11,8 +11,7 @@ import errno
 from .. import threads
 from ..beneath import os_error
 from ..protocol import Call
-from ..signals import Signal
-from ..wasip1 import spec
+from ..signals import NAMES, Signal
 from ..wasip1.abi import I32, I64
 from ..wasip1.errno import invalid
 from ..world import Host
@@ -42,6 +41,8 @@ class Signals:
         text = call.memory.read(name, name_len).decode("utf-8", "replace")
         if call.progress is None:
             self._signals.set_callback(call, text)
+        elif call.progress:
+            self._signals.settle(call)
 
     def thread_signal(self, call: Call, tid: I32, sig: I32) -> None:
         """Send a signal to a thread. Like pthread_kill. INVAL: no such signal. SRCH: no such thread."""
@@ -82,6 +83,6 @@ class Signals:
 
 def _name(sig: int) -> str | None:
     """SIGHUP ...; None for 0. INVAL: no such signal."""
-    if sig >= len(spec.SIGNAL_NAMES):
+    if sig >= len(NAMES):
         raise invalid("signal")
-    return f"SIG{spec.SIGNAL_NAMES[sig]}" if sig else None
+    return f"SIG{NAMES[sig]}" if sig else None
