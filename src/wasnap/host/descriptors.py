@@ -107,6 +107,8 @@ class Scene(msgspec.Struct):
     """Guest descriptor -> a socket of this process, of one that is taken over."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
+    unlinked_bytes: int = 0
+    """Capture: what they have together."""
     restored: dict[int, Descriptor] = {}
     pipes: dict[int, dict[bool, int]] = {}
     """Restore: ends of new pipes (writing: descriptor) that nobody has got yet, by pipe."""
