@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import wasmtime
 from wasmtime import _ffi as ffi
 
@@ -35,6 +36,7 @@ from wasnap.engine.state import (
     Failed,
     Finished,
     PendingCall,
+    Replaced,
     Stopped,
     ThreadState,
     Trapped,
@@ -48,7 +50,16 @@ from wasnap.errors import (
     UnsupportedModule,
     UsageError,
 )
-from wasnap.host.protocol import Exit, HostFunction, StackCopy, Stop, Suspended, ThreadExit
+from wasnap.host.protocol import (
+    FORKED,
+    Exec,
+    Exit,
+    HostFunction,
+    StackCopy,
+    Stop,
+    Suspended,
+    ThreadExit,
+)
 from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
@@ -71,7 +82,8 @@ class Machine:
     ``memories``: the guest's, in order; ``control``: the header of its control memory; ``call``:
     what its host functions get; ``spawns``: the export in which further threads begin, if it can
     have any. ``shared``: imported memories, by index, that belong to all its threads; ``thread``
-    and ``company``: which of them it is, and the others.
+    and ``company``: which of them it is, and the others; ``locked``: its host functions take turns
+    with those of others.
     Raises UnknownImport, or GuestTrap where a segment does not fit.
     """
 
@@ -83,6 +95,8 @@ class Machine:
         shared: Mapping[int, GuestMemory] | None = None,
         thread: int = 0,
         company: Company | None = None,
+        *,
+        locked: bool = False,
     ) -> None:
         self._program = program
         self.thread = thread
@@ -91,7 +105,7 @@ class Machine:
         self._context = self._store._context()
         self.call = GuestCall(wake, thread, company)
         self._edge = Edge(
-            self._context, self.call, company.host_lock if shared and company else None
+            self._context, self.call, company.host_lock if locked and company else None
         )
         info = program.info
         # Answers write into memory 0 and have 32-bit addresses.
@@ -299,7 +313,9 @@ class Machine:
             except (Stop, Suspended):
                 return Stopped()
             except Exit as error:
-                return Exited(error.code)
+                return Exited(error.code, error.signal)
+            except Exec as error:
+                return Replaced(error.made)
             except ThreadExit:
                 return self._end_thread()
             if self._results is not None:  # the call replaced the stack
@@ -349,7 +365,7 @@ class Machine:
             self._for_all = True
             return Stopped()
         except Exit as error:
-            return Exited(error.code)
+            return Exited(error.code, error.signal)
         if wanted is None:
             return None
         entry = Entry(*wanted)
@@ -398,7 +414,9 @@ class Machine:
         ended = native.call(self._context, function, slots)
         raised = self._edge.take()
         if isinstance(raised, Exit):
-            return Exited(raised.code)
+            return Exited(raised.code, raised.signal)
+        if isinstance(raised, Exec):
+            return Replaced(raised.made)
         if isinstance(raised, ThreadExit):
             return self._end_thread()
         if raised is not None:
@@ -453,6 +471,17 @@ class Machine:
             begun=self.begun,
             interrupted=self._interruptions.capture(),
         )
+
+    def fork(self) -> ThreadState:
+        """This thread, which is unwound and completes a call, as the only one of another process.
+
+        Raises Unsaveable.
+        """
+        self._call_helper(abi.SAVE)  # a signal's handler may have run since
+        state = self.capture()
+        assert state.pending is not None
+        pending = msgspec.structs.replace(state.pending, progress=FORKED)
+        return msgspec.structs.replace(state, pending=pending, thread=0)
 
     def restore(self, state: ThreadState) -> None:
         """Make a new instance equal to a captured one, but for its memories. Raises CannotResume."""

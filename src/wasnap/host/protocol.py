@@ -82,11 +82,21 @@ class Suspended(Exception):
 
 
 class Exit(Exception):
-    """The guest asked to end with ``code`` (WASI ``proc_exit``)."""
+    """The guest asked to end with ``code`` (WASI ``proc_exit``). ``signal``: what ended it, by the
+    guest's number; 0: nothing did."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, signal: int = 0) -> None:
         super().__init__(f"exit {code}")
         self.code = code
+        self.signal = signal
+
+
+class Exec(Exception):
+    """The process goes on as another program: ``made``, as ``Call.make`` gave it."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__("another program takes its place")
+        self.made = made
 
 
 class Unwind(Suspended):
@@ -95,6 +105,13 @@ class Unwind(Suspended):
 
 class ThreadExit(Exception):
     """A guest thread other than the main one asked to end itself alone."""
+
+
+class Made(Protocol):
+    """A process that is ready to run; the engine's own."""
+
+    def close(self, timeout: float | None = ...) -> bool:
+        """It is not needed."""
 
 
 class StackCopy(msgspec.Struct, frozen=True):
@@ -226,6 +243,22 @@ class Call(Protocol):
         goes on behind the call that copied it, which returns ``results`` once more. Interruptions
         that began since are over. Raises LookupError if those it was inside of are over."""
 
+    def fork(self, process: int, provider: Provider) -> None:
+        """A further process, ``process``, with a copy of all memory and of this thread, which is
+        unwound: this call, which raised ``Unwind`` and is completed now, is completed there, too,
+        with ``progress`` FORKED. Raises OSError: EAGAIN, ENOTSUP where it cannot be had."""
+
+    def load(self, module: bytes) -> Loaded:
+        """The code of a module. It may have to be compiled: waits like ``park``. Raises OSError
+        (ENOEXEC) for what cannot be run."""
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        """A process that begins in ``_start``, not running yet: for ``begin``, or ``Exec``. Raises
+        OSError (ENOEXEC, EAGAIN)."""
+
+    def begin(self, made: Made) -> None:
+        """Have a further process run, now or when the world goes on. Raises OSError (EAGAIN)."""
+
 
 class Audience(Protocol):
     """Whoever wants to know what the guest is about to do; called by the guest's thread."""
@@ -236,6 +269,17 @@ class Audience(Protocol):
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
+
+
+FORKED: Progress = {"forked": 1}
+"""Of a call of ``proc_fork`` that is completed in the child."""
+
+
+class Registry(Protocol):
+    """Who keeps the list of processes. Called with the lock of host functions held."""
+
+    def ended(self, process: int, code: int, signal: int) -> None:
+        """A process, but not the first one, has."""
 
 
 Interruption: TypeAlias = tuple[str, tuple[int, ...]]
@@ -280,6 +324,30 @@ class Shortcut(NamedTuple):
 
     kind: str
     offset: Callable[[], int | None]
+
+
+class Imported(Protocol):
+    """A function that a program imports."""
+
+    @property
+    def module(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> bytes: ...
+    @property
+    def results(self) -> bytes: ...
+
+
+class Loaded(Protocol):
+    """The code of a program, and the module that it is of."""
+
+    @property
+    def module(self) -> bytes: ...
+
+
+Provider: TypeAlias = "Callable[[Sequence[Imported]], Callable[[str, str], HostFunction | None]]"
+"""What gives a program, by what it imports, its functions."""
 
 
 class HostFunction(NamedTuple):
