@@ -6,6 +6,7 @@ was expected and not one byte more.
 
 from __future__ import annotations
 
+import errno
 import select
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wasnap.host import Host
-from wasnap.host.protocol import Audience, Fault, Progress, StackCopy, Stop, Suspended
+from wasnap.host.protocol import (
+    Audience,
+    Fault,
+    Loaded,
+    Made,
+    Progress,
+    Provider,
+    StackCopy,
+    Stop,
+    Suspended,
+)
 
 SENTINEL = 0xA5
 MEMORY_SIZE = 1 << 18
@@ -146,6 +157,18 @@ class FakeCall:
 
     def unpark(self) -> None:
         """Nothing: it does not sleep."""
+
+    def fork(self, process: int, provider: Provider) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def load(self, module: bytes) -> Loaded:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def begin(self, made: Made) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
 
     def spawn(self, thread: int, args: tuple[int, ...]) -> None:
         self.spawned.append((thread, args))

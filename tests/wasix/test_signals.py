@@ -11,7 +11,7 @@ from wasnap import Process, resume
 from wasnap.engine import Exited, Finished, Guest, Stopped
 from wasnap.host.threads import MAIN
 
-HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 16
+HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 17
 INTR = 27
 
 THREADS = """

@@ -377,7 +377,9 @@ class Machine:
     def _outwards(self, event: Event) -> Event:
         """When what interrupted the guest is over, go on with what was interrupted."""
         while isinstance(event, Finished) and self._interruptions:
-            self._entries, self._entry = self._interruptions.pop()
+            over = self._entries[self._entry]
+            again = self.interrupter is not None and self.interrupter.restarts((*over.args,))
+            self._entries, self._entry = self._interruptions.pop(interrupts=not again)
             event = self._enter() or self._go_on()
         return event
 

@@ -278,10 +278,13 @@ class Descriptors:
             other.cloexec = set(self.cloexec)
         return other
 
-    def close_on_exec(self) -> None:
-        """Another program takes this one's place."""
+    def move_to(self, other: Descriptors) -> None:
+        """Another program takes this one's place: give it all, but what it is not to get."""
         for number in sorted(self.cloexec):
             self.close(number)
+        with self._lock:
+            other._open, other._free, other._next = self._open, self._free, self._next
+            self._open, self._free, self._next = {}, [], 0
 
     def _lowest(self, least: int) -> int:
         """Take the lowest free number that is not below ``least``."""

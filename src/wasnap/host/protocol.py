@@ -34,10 +34,13 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ..instrument.abi import ImportInfo
 
 Progress: TypeAlias = dict[str, Any]
 """What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
@@ -300,6 +303,9 @@ class Interrupter(Protocol):
         be a snapshot before; then it is asked again.
         """
 
+    def restarts(self, args: tuple[int, ...]) -> bool:
+        """Whether a call goes on waiting after an interruption with these arguments."""
+
     def begin(self, interrupt: Callable[[int], bool]) -> None:
         """The guest runs. ``interrupt``: as ``Call.interrupt``, for any thread of ours."""
 
@@ -326,19 +332,6 @@ class Shortcut(NamedTuple):
     offset: Callable[[], int | None]
 
 
-class Imported(Protocol):
-    """A function that a program imports."""
-
-    @property
-    def module(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> bytes: ...
-    @property
-    def results(self) -> bytes: ...
-
-
 class Loaded(Protocol):
     """The code of a program, and the module that it is of."""
 
@@ -346,7 +339,7 @@ class Loaded(Protocol):
     def module(self) -> bytes: ...
 
 
-Provider: TypeAlias = "Callable[[Sequence[Imported]], Callable[[str, str], HostFunction | None]]"
+Provider: TypeAlias = "Callable[[Iterable[ImportInfo]], Callable[[str, str], HostFunction | None]]"
 """What gives a program, by what it imports, its functions."""
 
 

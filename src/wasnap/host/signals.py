@@ -1,4 +1,4 @@
-"""Signals among the guest's own threads, its handlers and its alarms; what happens where none is.
+"""Signals among the guest's own threads and processes, its handlers and its alarms; what happens where none is.
 
 A signal is kept for its thread until that is unwound and asks what to run (``protocol.Interrupter``):
 then the guest's *callback* is called with its number, an export that its libc names and that finds
@@ -11,7 +11,10 @@ the call returns; any other is interrupted, and a call that it waits in gives EI
   signal has its usual effect on a process without handlers; SIGKILL and SIGSTOP always have.
 - Alarms go to the main thread. They are kept as moments of the guest's monotonic time.
 
-The guest lives in our process: what stops it stops us.
+A child begins with the callback and nothing that waits; another program in a process's place with
+what waits, the alarms, and no callback. What others send goes to the main thread.
+
+All guest processes live in ours: what stops one of them stops us.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -29,6 +33,8 @@ from .protocol import Call, Exit, Interruption, Unwind
 _STOPPING = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
 _UNHANDLED = frozenset(("SIGKILL", "SIGSTOP"))
+SIGCHLD: Final = 17
+"""WASIX's number."""
 _TIMER_S_MAX = 24 * 3600
 
 
@@ -40,12 +46,13 @@ def pause() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def usual_effect(number: int) -> None:
-    """Of a signal (this machine's number) on the guest that calls this. Raises Exit if it ends."""
-    if number in _STOPPING:
+def usual_effect(number: int, name: str) -> None:
+    """Of a signal, by the guest's number, on the guest that calls this. Raises Exit if it ends."""
+    ours = getattr(signal, name)
+    if ours in _STOPPING:
         pause()
-    elif number not in _IGNORED:
-        raise Exit(128 + number)
+    elif ours not in _IGNORED:
+        raise Exit(128 + ours, number)
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -115,6 +122,17 @@ class Signals:
         else:
             call.interrupt(what.thread)
 
+    def receive(self, number: int, name: str) -> None:
+        """From outside of the process, for its main thread. Called by threads of other processes,
+        or where none runs."""
+        with self._lock:
+            what = Signal(number, name, 0)
+            if what not in self._waiting:
+                self._waiting.append(what)
+            interrupt = self._interrupt
+        if interrupt is not None:
+            interrupt(0)
+
     def set_alarm(self, number: int, name: str, interval_ns: int, *, repeat: bool) -> None:
         """Have a signal come after this time, once or again and again; 0: not any more."""
         with self._lock:
@@ -150,7 +168,7 @@ class Signals:
                 self._announced.remove(what)
             if wanted is not None:
                 return wanted
-            usual_effect(getattr(signal, what.name))
+            usual_effect(what.number, what.name)
         return None
 
     def _announce(self, call: Call, what: Signal) -> None:
@@ -159,6 +177,11 @@ class Signals:
                 return
             self._announced.append(what)
         call.about_to(what.name.lower())
+
+    def restarts(self, args: tuple[int, ...]) -> bool:
+        """See ``protocol.Interrupter``: of a child's end, which most programs ignore, calls do not
+        hear. Whether there is a handler, only the libc knows."""
+        return args == (SIGCHLD,)
 
     def begin(self, interrupt: Callable[[int], bool]) -> None:
         """See ``protocol.Interrupter``."""
@@ -206,6 +229,19 @@ class Signals:
                     self._alarms[alarm.number] = msgspec.structs.replace(alarm, moment=moment)
             self._arm()
         interrupt(0)
+
+    # -- other processes ---------------------------------------------------------------------
+
+    def forked(self) -> SignalsState:
+        """What a child begins with: no signal that waits, and no alarm."""
+        with self._lock:
+            return SignalsState(self._callback)
+
+    def executed(self) -> SignalsState:
+        """What another program in the place of this one begins with; it has a main thread only."""
+        with self._lock:
+            waiting = [msgspec.structs.replace(what, thread=0) for what in self._waiting]
+            return SignalsState(None, list(dict.fromkeys(waiting)), [], list(self._alarms.values()))
 
     # -- snapshots ---------------------------------------------------------------------------
 

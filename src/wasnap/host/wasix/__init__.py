@@ -3,7 +3,8 @@
     layout.py   byte layouts that preview1 does not have
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
-    process.py  proc_*: what a process is called, and how it ends
+    process.py  proc_*: what processes are called, forking, waiting for children
+    programs.py other programs: proc_exec, proc_spawn2
     signals.py  sending signals, naming the callback, alarms
     files.py    descriptors with several numbers, the working directory
     stack.py    setjmp and longjmp
@@ -13,8 +14,9 @@ What it shares with preview1 is preview1's: the same classes under another modul
 that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so once; those that
 return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
 
-A program of WASIX has an imported shared memory. Of older versions of the ABI (``thread_spawn``
-with five parameters, ``thread_local_*``) nothing is here: ENOSYS.
+A program of WASIX has an imported shared memory. Of older versions of the ABI only ``proc_join`` (with
+two parameters) and ``fd_dup`` are here; the others (``thread_spawn`` with five, ``thread_local_*``)
+give ENOSYS.
 
 Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
 """
@@ -38,7 +40,8 @@ from ..wasip1.spec import ERRNO_NOTSUP
 from ..world import WASIX, Host
 from .files import Fd, Path
 from .futex import Futex
-from .process import Process
+from .process import Older, Process
+from .programs import Programs
 from .signals import SIGNALS, Signals
 from .stack import Stack
 from .threads import Threads
@@ -49,8 +52,8 @@ _MISSING: Final = """
     context_destroy context_switch dl_invalid_handle dlopen dlsym epoll_create epoll_ctl
     epoll_wait fd_event port_addr_add port_addr_clear port_addr_list port_addr_remove
     port_bridge port_dhcp_acquire port_gateway_set port_mac port_route_add port_route_clear
-    port_route_list port_route_remove port_unbridge proc_exec proc_exec2 proc_exec3 proc_fork
-    proc_fork_env proc_spawn proc_spawn2 reflect_signature resolve sock_accept sock_accept_v2
+    port_route_list port_route_remove port_unbridge proc_fork_env
+    proc_spawn reflect_signature resolve sock_accept sock_accept_v2
     sock_addr_local sock_addr_peer sock_bind sock_connect sock_get_opt_flag sock_get_opt_size
     sock_get_opt_time sock_join_multicast_v4 sock_join_multicast_v6 sock_leave_multicast_v4
     sock_leave_multicast_v6 sock_listen sock_open sock_pair sock_recv_from sock_send_file
@@ -58,8 +61,24 @@ _MISSING: Final = """
 """
 MISSING: Final = frozenset(_MISSING.split())
 
+OLDER: Final = " of old"
+"""What is added to the names of functions that have another type now."""
 WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
-_PROVIDERS = (Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Threads, Tty)
+_PROVIDERS = (
+    Args,
+    Clock,
+    Fd,
+    Path,
+    Poll,
+    Process,
+    Programs,
+    Signals,
+    Sock,
+    Stack,
+    Futex,
+    Threads,
+    Tty,
+)
 
 _I32 = b"\x7f"
 
@@ -76,6 +95,8 @@ def functions(host: Host) -> dict[str, HostFunction]:
         for function in abi.host_functions(WASIX, provider(host)):
             if function.name not in MISSING:
                 found[function.name] = function
+    for function in abi.host_functions(WASIX, Older(host)):
+        found[function.name + OLDER] = function
     snapshot = host.explicit.snapshot
     found["proc_snapshot"] = HostFunction(WASIX, "proc_snapshot", b"", _I32, snapshot)
     for name in SIGNALS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import posixpath
 
 from .. import pipe
 from ..beneath import os_error
@@ -135,8 +134,7 @@ class Path(preview1_path.Path):
         name = read_path(call.memory, path, path_len)
         if not name:
             raise os_error(errno.ENOENT)
-        wanted = posixpath.normpath(posixpath.join(self._host.cwd, name))
-        wanted = b"/" + wanted.lstrip(b"/")
+        wanted = self._host.absolute(name)
         if not self._host.is_directory(wanted):
             raise os_error(errno.ENOTDIR)
         self._host.cwd = wanted

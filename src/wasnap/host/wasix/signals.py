@@ -1,22 +1,21 @@
 """Signals: proc_raise, proc_signal, thread_signal, proc_raise_interval, callback_signal.
 
-The numbers are preview1's. A signal 0 only asks whether there is somebody to get one. A signal to the
+The numbers are Linux's. A signal 0 only asks whether there is somebody to get one. A signal to the
 process goes to the thread that sends it, an alarm to the main thread.
 """
 
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from .. import threads
 from ..beneath import os_error
 from ..protocol import Call
 from ..signals import Signal
-from ..wasip1 import spec
 from ..wasip1.abi import I32, I64
 from ..wasip1.errno import invalid
 from ..world import Host
-from .process import PID
 
 SIGNALS = (
     "callback_signal",
@@ -28,10 +27,21 @@ SIGNALS = (
 """What a program imports that has to do with them."""
 
 
+# fmt: off
+_NAMES: Final = (
+    "NONE", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+    "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS",
+)
+# fmt: on
+"""The name's index is the signal. Preview1 has no STKFLT."""
+
+
 class Signals:
     """Signals."""
 
     def __init__(self, host: Host) -> None:
+        self._host = host
         self._signals = host.signals
 
     def callback_signal(self, call: Call, name: I32, name_len: I32) -> None:
@@ -49,9 +59,10 @@ class Signals:
 
     def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
         """Send a signal to a process. Like kill. SRCH: there is no such process."""
-        if pid != PID:
-            raise os_error(errno.ESRCH)
-        self._send(call, call.thread, sig)
+        if pid == self._host.process:
+            self._send(call, call.thread, sig)
+        elif call.progress is None:
+            self._host.processes.signal(pid, sig, _name(sig))
 
     def proc_raise(self, call: Call, sig: I32) -> None:
         """Send a signal to oneself. Like raise."""
@@ -66,11 +77,12 @@ class Signals:
         self._signals.set_alarm(sig, name, interval, repeat=bool(repeat & 0xFF))
 
     def proc_signals_sizes_get(self, call: Call, count: I32) -> None:
-        """How many signals the process was started with another disposition for: u32, 0."""
-        call.memory.set_u32(count, 0)
+        """How many signals the program was started with another disposition for: u32."""
+        call.memory.set_u32(count, len(self._host.dispositions) // 2)
 
     def proc_signals_get(self, call: Call, buf: I32) -> None:
-        """Those: none."""
+        """Those: a ``signal_disposition`` each, u8 signal and u8 disposition (0 default, 1 ignore)."""
+        call.memory.write(buf, self._host.dispositions)
 
     def _send(self, call: Call, thread: int, sig: int) -> None:
         name = _name(sig)
@@ -82,6 +94,6 @@ class Signals:
 
 def _name(sig: int) -> str | None:
     """SIGHUP ...; None for 0. INVAL: no such signal."""
-    if sig >= len(spec.SIGNAL_NAMES):
+    if sig >= len(_NAMES):
         raise invalid("signal")
-    return f"SIG{spec.SIGNAL_NAMES[sig]}" if sig else None
+    return f"SIG{_NAMES[sig]}" if sig else None
