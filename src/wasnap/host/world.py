@@ -457,7 +457,7 @@ class Host:
         names = (os.fsencode(guest).rstrip(b"/") + b"/" for guest in self._roots)
         if path == b"/" or any(name.startswith(prefix) for name in names):
             return True
-        with self._above(path) as (directory, name):
+        with self.above(path) as (directory, name):
             return stat.S_ISDIR(directory.stat_at(name, follow=True).st_mode)
 
     def absolute(self, path: bytes) -> bytes:
@@ -466,11 +466,11 @@ class Host:
 
     def open_path(self, path: bytes, want: Want) -> Descriptor:
         """Open what is at an absolute guest path without ``..``. Raises OSError."""
-        with self._above(path) as (directory, name):
+        with self.above(path) as (directory, name):
             return directory.open(name, want)
 
     @contextlib.contextmanager
-    def _above(self, path: bytes) -> Iterator[tuple[Directory, bytes]]:
+    def above(self, path: bytes) -> Iterator[tuple[Directory, bytes]]:
         """The mapping that an absolute guest path lies in, and the path from there. ENOENT."""
         prefix = path.rstrip(b"/") + b"/"
         names = sorted(

@@ -7,6 +7,7 @@
     programs.py other programs: proc_exec, proc_spawn2
     signals.py  sending signals, naming the callback, alarms
     files.py    descriptors with several numbers, the working directory
+    anywhere.py absolute paths
     stack.py    setjmp and longjmp
     tty.py      the terminal
 

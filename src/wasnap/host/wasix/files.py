@@ -13,6 +13,7 @@ from ..wasip1 import path as preview1_path
 from ..wasip1.abi import I32, I64, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
+from .anywhere import Anywhere
 
 _CLOEXEC = 1 << 0
 
@@ -76,11 +77,14 @@ class Fd(preview1_fd.Fd):
 
 
 class Path(preview1_path.Path):
-    """Names. Paths are relative to a descriptor, also here: a libc keeps the working directory in
+    """Names. Relative paths are so to a descriptor, also here: a libc keeps the working directory in
     the guest, too, and makes them absolute itself."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
+
+    def _directory(self, fd: int, right: int) -> Anywhere:
+        return Anywhere(self._host, super()._directory(fd, right))
 
     def path_open2(
         self,
