@@ -181,8 +181,8 @@ def test_a_handler_that_waits_while_it_interrupts_a_wait(every: int) -> None:
 @pytest.mark.parametrize(
     ("number", "listen", "end"),
     [
-        (TERM, False, Exited(128 + 15)),
-        (KILL, True, Exited(128 + 9)),
+        (TERM, False, Exited(128 + 15, TERM)),
+        (KILL, True, Exited(128 + 9, KILL)),
         (CHLD, False, Finished(())),
     ],
 )
@@ -200,7 +200,7 @@ def test_signals_that_are_none_and_threads_that_are_gone() -> None:
     text = f"""
       {HEAD}
       (func (export "_start")
-        (call $ok (i32.ne (call $raise (i32.const 31)) (i32.const 28)))
+        (call $ok (i32.ne (call $raise (i32.const 32)) (i32.const 28)))
         (call $ok (i32.ne (call $signal (i32.const 5) (i32.const {HUP})) (i32.const 71)))
         (call $ok (i32.ne (call $alarm (i32.const 0) (i64.const 5) (i32.const 0)) (i32.const 28))))"""
     assert outcome(text, 0, Finished(())) == b""
