@@ -20,7 +20,6 @@ which share descriptors.
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import queue
@@ -260,6 +259,8 @@ class Family:
 
     def load(self, call: Call, module: bytes) -> Loaded:
         """See ``host.protocol.Call.load``."""
+        import hashlib  # few processes execute others
+
         key = hashlib.sha256(module).digest()
         with self.lock:
             loading = self._loads.get(key)

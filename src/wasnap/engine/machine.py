@@ -355,7 +355,7 @@ class Machine:
         self.call.owed = False
         if self.interrupter is None:
             return None
-        if self.at_loop() and not self._interruptions.has_pointer:
+        if self.at_loop() and not (self._interruptions.has_pointer and self.interrupter.in_loops):
             self.call.owed = True
             return None
         inside = self._interruptions.inside(self._entries[self._entry])

@@ -119,7 +119,7 @@ class Processes:
         """A child with what its parent has. Raises OSError (EAGAIN)."""
         if len(self._table) >= PROCESSES_MAX:
             raise os_error(errno.EAGAIN)
-        number = self._last
+        number = self._last % _NUMBER_MAX + 1
         while number in self._table:
             number = number % _NUMBER_MAX + 1
         self._last = number
@@ -160,7 +160,8 @@ class Processes:
             return
         for call in parent.waiting:
             call.unpark()
-        parent.host.signals.receive(SIGCHLD, "SIGCHLD")
+        if not parent.host.signals.old_style:
+            parent.host.signals.receive(SIGCHLD, "SIGCHLD")
 
     def _give_back(self, process: _Process) -> None:
         """What a vfork borrowed."""

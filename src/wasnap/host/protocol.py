@@ -303,6 +303,10 @@ class Interrupter(Protocol):
         be a snapshot before; then it is asked again.
         """
 
+    @property
+    def in_loops(self) -> bool:
+        """Whether a thread that does not wait may be interrupted at the header of a loop."""
+
     def restarts(self, args: tuple[int, ...]) -> bool:
         """Whether a call goes on waiting after an interruption with these arguments."""
 

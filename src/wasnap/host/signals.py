@@ -84,9 +84,15 @@ class SignalsState(msgspec.Struct, frozen=True):
 
 
 class Signals:
-    """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's."""
+    """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's.
+
+    ``old_style``: its libc is one whose callback flushes the output, so that it must not come in the
+    midst of anything, and that can wait for a child only for good: it gets no signal in loops, and
+    none for the end of a child, as the reference runtime of its time.
+    """
 
     def __init__(self, clock: Callable[[], Clock]) -> None:
+        self.old_style = False
         self._clock = clock
         self._lock = threading.Lock()
         self._callback: str | None = None
@@ -177,6 +183,11 @@ class Signals:
                 return
             self._announced.append(what)
         call.about_to(what.name.lower())
+
+    @property
+    def in_loops(self) -> bool:
+        """See ``protocol.Interrupter``."""
+        return not self.old_style
 
     def restarts(self, args: tuple[int, ...]) -> bool:
         """See ``protocol.Interrupter``: of a child's end, which most programs ignore, calls do not

@@ -441,6 +441,8 @@ class Host:
         """What gives a guest with these imports its functions: ``function`` with their types."""
         types = {(i.module, i.name): (i.params, i.results) for i in imports}
         unix = any(module == WASIX for module, _ in types)
+        join = types.get((WASIX, "proc_join"))
+        self.signals.old_style = join is not None and len(join[0]) == 2
 
         def provide(module: str, name: str) -> HostFunction | None:
             type = types.get((module, name))

@@ -124,10 +124,7 @@ class World:
                 source.close()
             self.steady = [*self._arena]
             self._next_memory = 0
-        if guest in self._of:
-            sources = self._of[guest]
-        else:
-            sources = self._take_in(guest, memories)
+        sources = self._of.get(guest) or self._take_in(guest, memories)
         for source, image in zip(sources, images, strict=True):
             source.restored(image)
         if program is not None and guest.module not in self._programs:

@@ -1,0 +1,95 @@
+"""Several processes of WASIX: undisturbed, and with all of them saved and resumed again and again."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from threads import wasm
+
+from wasnap import Process, resume
+from wasnap.harness import Job, chain, undisturbed
+from wasnap.harness.job import opened
+from wasnap.journal import Journal, ProcessRecord
+
+from .processes import PRINTED, TELL
+
+SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Guests that nobody needs again."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("WASNAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+def job(name: str, directory: Path) -> Job:
+    """With a program to execute, and something that is none."""
+    module = directory / f"{name}.wasm"
+    module.write_bytes(wasm(PRINTED[name][0]))
+    root = directory / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "tell").write_bytes(wasm(TELL))
+    (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
+    out = (root / "out",) if name == "files" else ()
+    return Job(module, dirs={"/": root}, outputs=out)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_what_it_prints(name: str, tmp_path: Path) -> None:
+    _, code, printed = PRINTED[name]
+    found = undisturbed(lambda d: job(name, d), tmp_path, counted=False).outcome
+    assert (found.stdout.decode(), found.code) == (printed, code)
+    if name == "files":
+        assert (tmp_path / "world" / "root" / "out").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
+    """Each snapshot holds the whole tree, and the next process takes the next one."""
+    chance = random.Random(f"{SEED} {name}")
+    links = chance.randint(12, 20)
+    print(f"WASNAP_SEED={SEED}: {links} links")
+    assert chain(lambda d: job(name, d), tmp_path, links=links) > 3
+
+
+def test_a_tree_in_a_journal(tmp_path: Path) -> None:
+    """Which processes there are, the memories they have, a program's bytes: once, and shown."""
+    made = job("exec", tmp_path)
+    journal = tmp_path / "journal"
+    with ExitStack() as files:
+        stdout = opened(files, tmp_path / "stdout", os.O_WRONLY | os.O_CREAT)
+        process = Process(
+            made.module,
+            dirs=made.dirs,
+            journal=journal,
+            snapshot_on=["explicit"],
+            counted=[40] * 200,
+            stdout=stdout,
+            stdin=None,
+        )
+        code = process.run()
+    assert code == PRINTED["exec"][1]
+    trees = []
+    programs = set()
+    with Journal.open(journal, verify=True) as saved:
+        for info in saved.snapshots:
+            snapshot = saved.load(info.id)
+            found = {r.process: r for r in snapshot.records(ProcessRecord)}
+            trees.append(sorted(found))
+            for record in found.values():
+                if record.program is not None:
+                    programs.add(record.program)
+                    image = snapshot.memory(record.program)
+                    assert image.read(0, image.pages_total)[: record.size] == wasm(TELL)
+    assert [] in trees
+    assert [1, 2] in trees or [1, 3] in trees
+    assert len(programs) == 1
+    last = resume(journal, stdin=None, stdout=None)
+    assert last.run() == PRINTED["exec"][1]
