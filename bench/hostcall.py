@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 
 import wasmtime
+import yardstick
 
 from bench import world
 from bench.measure import Table, interleaved
-from wasnap.engine import config
 from wasnap.engine.code import compile_module
 from wasnap.wasm.decode import decode
 
@@ -30,8 +30,8 @@ GUEST = f"""(module
 
 def slow() -> float:
     """The loop with the call made as wasmtime-py's ordinary host function."""
-    store = wasmtime.Store(config.engine())
-    module = wasmtime.Module(config.engine(), GUEST)
+    store = wasmtime.Store(yardstick.engine())
+    module = wasmtime.Module(yardstick.engine(), GUEST)
     kinds = [wasmtime.ValType.i32(), wasmtime.ValType.i64(), wasmtime.ValType.i32()]
 
     def clock_time_get(caller: wasmtime.Caller, clock: int, precision: int, result: int) -> int:

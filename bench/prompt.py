@@ -20,7 +20,7 @@ from pathlib import Path
 import guests
 import plain
 
-from bench.measure import REPETITIONS, Sample, Table
+from bench.measure import REPETITIONS, Sample, Table, users_environment
 
 SIGN, TYPED, ANSWER = b">>> ", b"6 * 7\n", b"42\r\n"
 SECONDS_MAX = 600
@@ -110,7 +110,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, **environment},
+            env={**users_environment(), **environment},
             start_new_session=True,
         )
         os.close(theirs)

@@ -3,7 +3,7 @@
 All three run on the same engine configuration with the same host functions. Asyncify is what one
 would use without wasnap: ``wasm-opt --asyncify -O2`` (npm binaryen, run by node). It makes a module
 stoppable in host calls only, where the instrumented one can stop in every loop as well.
-Modules with exceptions or tail calls are beyond asyncify.
+Modules with exceptions or tail calls are beyond asyncify, and the larger programs take it too long.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from wasnap.engine.code import compile_module
 from wasnap.instrument import instrument
 from wasnap.wasm.decode import decode
 
-PROGRAMS = ("quickjs", "sqlite", "python311")
-BEYOND_ASYNCIFY = {"jumps", "exceptions", "tail", "python311"}
+PROGRAMS = ("quickjs", "sqlite", "python311", "ruby", "php", "micropython")
+BEYOND_ASYNCIFY = {"jumps", "exceptions", "tail", "python311", "ruby", "php", "micropython"}
 ASYNCIFY_SECONDS_MAX = 600
 FEATURES = (
     "bulk-memory",

@@ -50,7 +50,7 @@ class Running:
         self.host = Host(HostConfig(("a",), {}, (), None, None, None))
         began = time.perf_counter()
         self.guest = Family(
-            Executable(program, wasm),
+            Executable(program, lambda: wasm, b""),
             lambda module, name: self.host.function(module, name),
             self.host.processes,
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import wasmtime
 
-from bench.measure import REPETITIONS, Sample, Table
+from bench.measure import REPETITIONS, Sample, Table, users_environment
 from bench.snapshot import MIB, Running, ms
 from wasnap.process.process import SWITCH_SECONDS
 
@@ -103,16 +103,12 @@ def resumed(size: int, path: Path) -> float:
 
 def run(command: list[str]) -> tuple[float, float]:
     """Of a Python process with this command line: seconds, and seconds of processors."""
-    environment = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, env=environment
+        [sys.executable, *command], stdout=subprocess.DEVNULL, env=users_environment()
     )
     _, status, used = os.wait4(process.pid, 0)
     took = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command
     return took, used.ru_utime + used.ru_stime
-
-
-_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"

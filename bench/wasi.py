@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import wasmtime
+import yardstick
 
 from bench import world
 from bench.measure import Table, geometric_mean, interleaved
-from wasnap.engine import Cache, Finished, Guest, Program, config
+from wasnap.engine import Cache, Finished, Guest, Program
 from wasnap.host import Host, HostConfig, Mapping
 
 ENTRIES = 1_000
@@ -166,13 +167,13 @@ def ours(program: Program, directory: Path, history: Path | None) -> float:
 
 def theirs(wasm: bytes, directory: Path) -> float:
     """The module on wasmtime's own WASI."""
-    store = wasmtime.Store(config.engine())
+    store = wasmtime.Store(yardstick.engine())
     wasi = wasmtime.WasiConfig()
     wasi.preopen_dir(str(directory), "/")
     store.set_wasi(wasi)
-    linker = wasmtime.Linker(config.engine())
+    linker = wasmtime.Linker(yardstick.engine())
     linker.define_wasi()
-    instance = linker.instantiate(store, wasmtime.Module(config.engine(), wasm))
+    instance = linker.instantiate(store, wasmtime.Module(yardstick.engine(), wasm))
     start = instance.exports(store)["_start"]
     assert isinstance(start, wasmtime.Func)
     begun = time.process_time()

@@ -10,20 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import byref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple, TypeVar, cast
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import config, native, values
+from wasnap.engine import config, ffi, native, objects, values
 from wasnap.engine.call import GuestCall, Wake
 from wasnap.engine.control import Control
 from wasnap.engine.edge import Edge
 from wasnap.engine.linear import linear
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import Store
 from wasnap.host import Host, HostConfig
 from wasnap.host import Mapping as Mapped
 from wasnap.host.protocol import Exit, HostFunction
@@ -59,7 +56,7 @@ def on_guest_thread(work: Callable[[], T]) -> T:
 class Runnable(NamedTuple):
     """A compiled module, and the types of the functions it imports, by name."""
 
-    module: wasmtime.Module
+    module: objects.Module
     types: Mapping[tuple[str, str], FuncType]
 
 
@@ -84,8 +81,8 @@ def run_seconds(program: Runnable, args: Sequence[str], dirs: Mapping[str, Path]
 
 
 def _run(program: Runnable, host: Host) -> float:
-    store = wasmtime.Store(config.engine())
-    context = store._context()
+    store = Store(config.engine())
+    context = store.context
     wake = Wake()
     call = GuestCall(wake)
     edge = Edge(context, call)
@@ -124,11 +121,6 @@ def _nothing(entry: native.ImportEntry, wanted: FuncType) -> HostFunction:
     return HostFunction(entry.module, entry.name, wanted.params, wanted.results, call)
 
 
-def code_bytes(module: wasmtime.Module) -> int:
+def code_bytes(module: objects.Module) -> int:
     """The size of a module's compiled code with its tables."""
-    vector = ffi.wasm_byte_vec_t()
-    native.check(ffi.wasmtime_module_serialize(module.ptr(), byref(vector)))
-    try:
-        return int(vector.size)
-    finally:
-        ffi.wasm_byte_vec_delete(byref(vector))
+    return len(module.serialized())

@@ -20,6 +20,7 @@ import queue
 import stat
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from pathlib import Path
 from typing import TypeAlias, cast, get_args
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 _SLOW_SECONDS = 2.0
 """Compiling longer than this is worth a word."""
 
+INVOKE = "invoke"
+"""In ``StartRecord.options``: the export that the process runs in the place of ``_start``."""
+
 Source: TypeAlias = str | os.PathLike[str] | bytes
 """A module: its path, or its bytes."""
 
@@ -56,10 +60,11 @@ its own guest path is not looked at."""
 
 class Launch(msgspec.Struct):
     """``journal``: open, with ``snapshot`` to be resumed; else one is made at ``create``, if that
-    is not None.
+    is not None. ``module()``: a warm resume never needs it, and reading 25 MB would be a large part
+    of what that takes.
     """
 
-    module: bytes
+    module: Callable[[], bytes]
     name: str
     config: HostConfig
     start: StartRecord
@@ -72,23 +77,23 @@ class Launch(msgspec.Struct):
         """The code to be run. Raises InvalidModule or UnsupportedModule."""
         return self._load(self.module, self.start.module_sha256, self.name)
 
-    def load_other(self, module: bytes) -> Program:
+    def load_other(self, module: Callable[[], bytes], sha256: bytes) -> Program:
         """The code of a program that the process, or another one of it, had executed."""
-        return self._load(module, None, "a program that was executed")
+        return self._load(module, sha256, "a program that was executed")
 
-    def _load(self, module: bytes, sha256: bytes | None, name: str) -> Program:
+    def _load(self, module: Callable[[], bytes], sha256: bytes, name: str) -> Program:
         """If it is not in the cache, it is compiled on a thread of its own: a signal is heard
         meanwhile, a long wait explained.
         """
         counted = self.start.counted
-        found = Program.cached(module, counted=counted, sha256=sha256)
+        found = Program.cached(module, sha256, counted=counted)
         if found is not None:
             return found
         loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
 
         def load() -> None:
             try:
-                loaded.put(Program.load(module, counted=counted, sha256=sha256))
+                loaded.put(Program.load(module(), counted=counted, sha256=sha256))
             except BaseException as error:  # for whoever waits
                 loaded.put(error)
 
@@ -110,7 +115,7 @@ class Launch(msgspec.Struct):
         if self.create is not None and self.journal is None:
             self.start.listen = list(listening)
             self.journal = Journal.create(
-                self.create, self.module, self.start, overwrite=True, durability=self.durability
+                self.create, self.module(), self.start, overwrite=True, durability=self.durability
             )
         return self.journal
 
@@ -132,9 +137,11 @@ def begin(
     durability: Durability = "system",
     rebind: MappingOf[str, str] | None = None,
     locked: int | None = None,
+    invoke: str | None = None,
 ) -> Launch:
     """Decide. ``rebind``: recorded addresses, each with the one to listen on instead. ``locked``: a
-    descriptor of the journal, and its lock, that somebody else has handed over.
+    descriptor of the journal, and its lock, that somebody else has handed over. ``invoke``: the export
+    that a module started anew runs; None: ``_start``.
 
     Raises MissingFile, UsageError, JournalError, WrongModule, CannotResume.
     """
@@ -165,9 +172,10 @@ def begin(
             for m in config.dirs
         ],
         counted=counted,
-        options={"unknown_imports": config.unknown_imports},
+        options={"unknown_imports": config.unknown_imports}
+        | ({} if invoke is None else {INVOKE: invoke}),
     )
-    launch = Launch(data, name, config, start, create=journal, durability=durability)
+    launch = Launch(lambda: data, name, config, start, create=journal, durability=durability)
     if journal is None or not journal.exists() or journal.stat().st_size == 0:
         return launch
     if fresh:
@@ -183,7 +191,8 @@ def begin(
         if opened.empty:
             opened.close()
             return launch
-        return _resumed(opened, at, data, _at_recorded_ports(opened, config))
+        config = _at_recorded_ports(opened, config)
+        return _resumed(opened, at, config, launch.module)
     except BaseException:
         opened.close()
         raise
@@ -204,7 +213,7 @@ def compile_ahead(path: Path) -> None:
     Raises MissingFile, JournalError, InvalidModule, UnsupportedModule."""
     with Journal.open(path) as journal:
         start = journal.start
-        Launch(journal.module(), start.module_name, HostConfig(), start).load()
+        Launch(journal.module, start.module_name, HostConfig(), start).load()
 
 
 def _from_journal(
@@ -219,14 +228,19 @@ def _from_journal(
     opened = Journal.open_for_writing(path, durability=durability, locked=mine)
     try:
         config = _with_recorded(opened, config, rebind)
-        return _resumed(opened, at, opened.module(), config)
+        return _resumed(opened, at, config)
     except BaseException:
         opened.close()
         raise
 
 
-def _resumed(journal: Journal, at: int | str | None, module: bytes, config: HostConfig) -> Launch:
-    """Go on from snapshot ``at``, or from the newest that is intact."""
+def _resumed(
+    journal: Journal,
+    at: int | str | None,
+    config: HostConfig,
+    module: Callable[[], bytes] | None = None,
+) -> Launch:
+    """Go on from snapshot ``at``, or from the newest that is intact. ``module``: if not the journal's."""
     start = journal.start
     check_transform(start.transform, str(journal.path))
     snapshot = journal.newest() if at is None else journal.load(journal.find(at))
@@ -237,6 +251,7 @@ def _resumed(journal: Journal, at: int | str | None, module: bytes, config: Host
             msgspec.structs.replace(m, may_be_missing=m.kind == "overlay") for m in config.dirs
         ),
     )
+    module = module or journal.module_for(snapshot.info.id)
     return Launch(module, start.module_name, config, start, journal, snapshot)
 
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import wasmtime
 from process import wat
 
 from cli.conftest import Command
@@ -34,6 +35,21 @@ def test_all_behind_the_module_is_the_guests(wasnap: Command) -> None:
     done = wasnap("run", "--env", "A=b=c", module, "--help", "--", "-x", "--journal", "é")
     assert done.stderr == b""
     assert done.stdout == "args.wasm\0--help\0--\0-x\0--journal\0é\0A=b=c\0".encode()
+
+
+@pytest.mark.parametrize(("given", "code"), [(255, 255), (0xFFFFFFFF, 255), (0x80000003, 3)])
+def test_a_code_of_more_than_eight_bits(wasnap: Command, given: int, code: int) -> None:
+    """``exit(-1)`` ends as it does everywhere."""
+    module = wat.wasm(f'(func (export "_start") (call $exit (i32.const {given})))')
+    done = wasnap("run", wasnap.write("exit.wasm", module))
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_the_memory_that_is_exported_is_wasis(wasnap: Command) -> None:
+    """Where there are several, pointers are for the one exported as ``memory``: also those that the
+    engine's own answers write to."""
+    done = wasnap("run", wasnap.write("two.wasm", bytes(wasmtime.wat2wasm(TWO_MEMORIES))))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hi\n", b"")
 
 
 def test_a_trap(wasnap: Command) -> None:
@@ -255,6 +271,20 @@ ARGS = wat.wasm(
   (import "wasi_snapshot_preview1" "environ_get" (func $env_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))""",
 )
+
+TWO_MEMORIES = """(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get"
+    (func $clock (param i32 i64 i32) (result i32)))
+  (memory $other 1) (memory $main (export "memory") 1)
+  (data (memory $main) (i32.const 0) "\\10\\00\\00\\00\\03\\00\\00\\00")
+  (data (memory $main) (i32.const 16) "hi\\0a")
+  (func (export "_start")
+    (drop (call $clock (i32.const 0) (i64.const 0) (i32.const 24)))
+    (if (i64.eqz (i64.load $main (i32.const 24))) (then (unreachable)))
+    (if (i64.ne (i64.load $other (i32.const 24)) (i64.const 0)) (then (unreachable)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"""
 
 PREOPEN = wat.wasm(
     """  (func (export "_start")

@@ -255,7 +255,8 @@ def test_scrolling_up(user: User, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("how", "code"),
-    [("exit", 7), ("trap", 134), ("SIGINT", 130), ("SIGTERM", 143), ("stop", 0), ("grace", 143)],
+    [("exit", 7), ("trap", 134), ("SIGINT", 130), ("SIGTERM", 143), ("stop", 0), ("grace", 143),
+     ("SIGHUP", -1), ("SIGQUIT", -3), ("SIGALRM", -14)],
 )  # fmt: skip
 def test_the_terminal_is_left_sane(user: User, tmp_path: Path, how: str, code: int) -> None:
     """After a full-screen program, however it ends."""
@@ -308,11 +309,12 @@ def test_a_full_screen_program_is_repainted(user: User, tmp_path: Path) -> None:
     assert user.screen(since).text()[0] == "before"
 
 
-def test_a_job_of_a_shell(user: User, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--journal", "j", "--snapshot-on", "sigtstp")])
+def test_a_job_of_a_shell(user: User, tmp_path: Path, options: tuple[str, ...]) -> None:
     """Ctrl-Z gives the shell a sane terminal, fg paints the program's again, Ctrl-C ends it."""
     (tmp_path / "m.wasm").write_bytes(full_screen())
     user.shell()
-    user.tells("run", "--quiet", "--journal", "j", "--snapshot-on", "sigtstp", "m.wasm")
+    user.tells("run", "--quiet", *options, "m.wasm")
     user.sees(b"ready")
     before = user.screen()
     user.stops_it()
@@ -320,6 +322,8 @@ def test_a_job_of_a_shell(user: User, tmp_path: Path) -> None:
     user.until(lambda: user.screen().text() == before.text())
     assert user.screen().mode == before.mode
     assert user.interrupts_it() == 130
+    if not options:
+        return
     with Journal.open(tmp_path / "j") as opened:
         assert [snapshot.trigger for snapshot in opened.snapshots] == ["sigtstp"]
 

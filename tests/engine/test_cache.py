@@ -147,7 +147,7 @@ def test_an_intact_entry_that_the_engine_does_not_take_is_rebuilt(cache: Cache) 
 
 def test_an_intact_entry_with_another_meta_is_rebuilt(cache: Cache) -> None:
     program = Program.load(wasm(TEXT), counted=True, cache=cache)
-    cache.store(program.key, bytes(program.module.serialize()), b"\xc1")
+    cache.store(program.key, program.module.serialized(), b"\xc1")
     run(Program.load(wasm(TEXT), counted=True, cache=cache))
 
 

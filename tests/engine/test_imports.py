@@ -64,6 +64,22 @@ def test_another_kind_is_not_what_was_asked_for() -> None:
         Guest(program, lambda module, name: MemoryDefinition(1, 2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("(func)", "function"),
+        ("(global i32)", "global"),
+        ("(table 1 funcref)", "table"),
+        ("(memory 1)", "memory"),
+        ("(tag)", "tag"),
+    ],
+)
+def test_what_nobody_provides_is_named(kind: str, what: str) -> None:
+    program = load(f'(module (import "s" "x" {kind}))')
+    with pytest.raises(UnknownImport, match=rf"the {what} s\.x"):
+        Guest(program, lambda module, name: None)
+
+
 def test_sizes_that_do_not_fit() -> None:
     program = load('(module (import "s" "x" (memory 2)))')
     with pytest.raises(UnsupportedModule, match="cannot be instantiated"):

@@ -218,12 +218,22 @@ layers = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(layers=layers, most=st.sampled_from([0, 1, 2, 100]))
+@given(
+    layers=layers,
+    most=st.sampled_from([0, 1, 2, 100]),
+    singles=st.dictionaries(st.integers(0, 99), st.integers(0, 139), max_size=30),
+    many=st.sampled_from([1, 1000]),
+)
 def test_scattered_pieces_are_in_place(
-    tmp_path_factory: pytest.TempPathFactory, layers: list[tuple[int, int, int | None]], most: int
+    tmp_path_factory: pytest.TempPathFactory,
+    layers: list[tuple[int, int, int | None]],
+    most: int,
+    singles: dict[int, int],
+    many: int,
 ) -> None:
     """Runs of pages, each over those before: from where it stands in the file (so that runs of one
-    line meet again), from a buffer (-1), or zero. Mapped or read, every page is right."""
+    line meet again), from a buffer (-1), or zero; single pages over all but buffers, read by one
+    thread or by several. Mapped or read, every page is right."""
     from wasnap.engine import image
 
     path = tmp_path_factory.mktemp("image") / "pages"
@@ -252,14 +262,20 @@ def test_scattered_pieces_are_in_place(
             extents[-1] = last._replace(length=last.length + 4096)
         else:
             extents.append(FileExtent(start, 4096, fd, offset))
+    places = {page: 4096 * at for page, at in singles.items() if pages[page] != -1}
+    for page, offset in places.items():
+        pages[page] = offset // 4096 if offset else None
+    scattered = image.Scattered(fd, places)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "_MANY_PAGES", many)
         patch.setattr(image, "MAPPED_MIN", 2 * 4096)
         patch.setattr(image, "JOINED_MAX", 8 * 4096)
         with mmap.mmap(-1, size * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
             here = ctypes.c_char.from_buffer(room)
             address = ctypes.addressof(here)
             ctypes.memset(address, 7, size * 4096)
-            image.place(address, MemoryImage(size * 4096, extents), mappings_max=most)
+            what = MemoryImage(size * 4096, extents, scattered=scattered)
+            image.place(address, what, mappings_max=most)
             for page, at in enumerate(pages):
                 got = ctypes.string_at(address + page * 4096, 4096)
                 if at == -1:

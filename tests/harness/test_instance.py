@@ -10,7 +10,7 @@ import wasmtime
 
 from wasnap.engine import Cache
 from wasnap.errors import GuestTrap, UnknownImport, UnsupportedModule, UsageError
-from wasnap.harness import Global, Import, Instance, Memory, Table, invoke
+from wasnap.harness import Global, Imports, Instance, Memory, Table, invoke
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +18,6 @@ def cache(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A code cache of the test's own."""
     monkeypatch.setenv("WASNAP_CACHE_DIR", str(tmp_path))
     yield
-
-
-Imports = dict[tuple[str, str], Import]
 
 
 def wasm(text: str) -> bytes:
@@ -131,10 +128,26 @@ def test_what_an_import_raises_comes_out() -> None:
     def see(*_: object) -> int:
         raise LookupError("no such thing")
 
-    with Instance(LOOP, {("env", "see"): see, ("env", "base"): Global(0)}) as instance:
+    imports: Imports = {("env", "see"): see, ("env", "base"): Global(0)}
+    with Instance(LOOP, imports) as instance:
         with pytest.raises(LookupError):
             instance.invoke("add", [1])
         assert instance.invoke("spin", [3]) == 3
+
+
+def test_imports_by_module_and_numbers_for_globals() -> None:
+    """As embedders of other engines write them; a number has the type that the module asks for."""
+    module = wasm("""
+      (module
+        (import "env" "i" (global $i i64)) (import "env" "f" (global $f f64))
+        (import "other" "twice" (func $twice (param i64) (result i64)))
+        (func (export "run") (result i64 f64)
+          (call $twice (global.get $i)) (global.get $f)))""")
+    imports: Imports = {
+        "env": {"i": -3, "f": 0.5, "unused": 1},
+        "other": {"twice": lambda x: 2 * x},
+    }
+    assert invoke(module, "run", imports=imports) == (-6, 0.5)
 
 
 def test_memories_and_tables() -> None:

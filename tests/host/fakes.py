@@ -18,6 +18,7 @@ from wasnap.host import Host
 from wasnap.host.protocol import (
     Audience,
     Fault,
+    Inside,
     Loaded,
     Made,
     Progress,
@@ -178,6 +179,15 @@ class FakeCall:
 
     def alone(self) -> bool:
         return not self.spawned
+
+    def exports(self, name: str) -> bool:
+        raise AssertionError("there is no guest")
+
+    def interruption(self) -> Inside | None:
+        raise AssertionError("there is no stack")
+
+    def abandon(self) -> None:
+        raise AssertionError("there is no stack")
 
     def copy_stack(self) -> StackCopy:
         raise AssertionError("there is no stack")

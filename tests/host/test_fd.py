@@ -268,6 +268,17 @@ def test_times(anywhere: Guest) -> None:
         assert anywhere("fd_filestat_set_times", fd, 0, 0, bad) == "INVAL"
 
 
+def test_times_far_away(anywhere: Guest) -> None:
+    """A file system may move them to those that it has, but nothing else comes of it."""
+    fd = anywhere.open("f", oflags=CREAT)
+    at = anywhere.path("f")
+    for far in (1 << 63, (1 << 64) - 1):
+        assert anywhere("fd_filestat_set_times", fd, far, far, 1 | 4) == "SUCCESS"
+        assert anywhere("path_filestat_set_times", 3, 0, *at, far, far, 1 | 4) == "SUCCESS"
+        assert anywhere.fd_stat(fd).mtim > 1 << 62
+        assert anywhere.write(fd, b"later") == 5
+
+
 def test_contents_against_a_model(anywhere: Guest) -> None:
     """Random reads, writes, seeks and sizes, through several descriptors of one file."""
     seed = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from wasnap.errors import CannotResume, JournalError
 from wasnap.host import Files, Mapping
 
-from .conftest import MakeGuest, Noted
+from .conftest import KINDS, MakeGuest, Noted
 from .fakes import OUT, Guest
-from .saving import Saved, saved
+from .saving import Saved, restore, saved
 
 CREAT, TRUNC = 1, 8
 
@@ -111,6 +112,18 @@ def test_what_others_changed_is_never_overwritten(
         scene.resume()
 
 
+@pytest.mark.parametrize("files", [None, "rewind", "keep", "fail"])
+def test_an_open_file_that_others_removed(scene: Scene, files: Files | None) -> None:
+    """Told once, whatever the user says; and that ``--files`` is of no help is not hidden."""
+    (scene.data / "open").rename(scene.data / "elsewhere")
+    before = scene.all()
+    with pytest.raises(CannotResume) as refused:
+        scene.resume(files)
+    assert refused.value.message.count("/dir/open is not there") == 1
+    assert "--files" not in refused.value.hint
+    assert scene.all() == before
+
+
 def test_an_open_file_that_only_others_changed(tmp_path: Path, make_guest: MakeGuest) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/f").write_bytes(b"0123")
@@ -159,6 +172,34 @@ def test_nothing_is_noted_without_a_journal(tmp_path: Path, make_guest: MakeGues
     guest.write(guest.open("f", oflags=CREAT), b"x")
     assert saved(guest).state.history is None
     assert os.listdir(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("seconds", [-(1 << 40), 1 << 40])
+@pytest.mark.parametrize("kind", ["dir noted", "overlay"], indirect=True)
+def test_files_of_other_ages(seconds: int, kind: str, make_guest: MakeGuest) -> None:
+    """Of years that no number of ns in a record can name."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as base:
+        inside = Path(base) / "dir"
+        inside.mkdir()
+        for name in ("open", "gone"):
+            (inside / name).write_bytes(b"before")
+            os.utime(inside / name, (seconds, seconds))
+        told = (inside / "open").stat().st_mtime_ns
+        guest = make_guest(KINDS[kind](inside, "/dir", False))
+        fd = guest.open("open")
+        assert guest.fd_stat(fd).size == 6
+        state = saved(guest)
+        guest.write(fd, b"after!")
+        guest.unlink("gone")
+        again = make_guest(KINDS[kind](inside, "/dir", False))
+        if guest.history is not None:
+            guest.host.close()
+            again.history = guest.history
+        restore(again, state)
+        assert again.content("open") == again.content("gone") == b"before"
+        assert again("fd_filestat_get", fd, OUT) == "SUCCESS"
+        if abs(told) < 1 << 63:  # a file system that has no such times
+            assert again.fd_stat(fd).mtim == told
 
 
 def test_what_is_in_the_way_stays(tmp_path: Path, make_guest: MakeGuest) -> None:

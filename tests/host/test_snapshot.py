@@ -322,6 +322,27 @@ class TestStandardStreams:
             restore(last, saved(fresh))
             assert saved(last).state.written["stdout"] == 7 + 19, "also of a closed stream"
 
+    def test_two_streams_of_one_file(self, make_guest: MakeGuest, tmp_path: Path) -> None:
+        """``>> log 2>&1``; and it is saved again, and killed again, before it was there."""
+        with open(tmp_path / "log", "ab") as log:
+            guest = make_guest(stdout=log.fileno(), stderr=log.fileno())
+            guest.write(1, b"before ")
+            state = saved(guest)
+            story = ((1, b"out "), (2, b"err "), (2, b"err "), (1, b"out "), (1, b"more "))
+            for fd, word in story:
+                guest.write(fd, word)
+            fresh = make_guest(stdout=log.fileno(), stderr=log.fileno())
+            restore(fresh, state)
+            for fd, word in story[:3]:
+                fresh.write(fd, word)
+            again = saved(fresh)
+            last = make_guest(stdout=log.fileno(), stderr=log.fileno())
+            restore(last, again)
+            for fd, word in (*story[3:], (2, b"after")):
+                last.write(fd, word)
+        expected = b"before " + b"".join(word for _, word in story) + b"after"
+        assert (tmp_path / "log").read_bytes() == expected
+
     @pytest.mark.parametrize("first", [b"", b"one "])
     def test_what_others_wrote_to_it_stays(
         self, make_guest: MakeGuest, tmp_path: Path, first: bytes

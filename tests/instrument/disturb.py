@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import wasmtime
+import yardstick
 
 from wasnap.engine import (
     BufferExtent,
@@ -21,7 +22,6 @@ from wasnap.engine import (
     Program,
     Stopped,
     Trapped,
-    config,
 )
 from wasnap.engine.code import validate
 from wasnap.errors import GuestTrap
@@ -55,8 +55,8 @@ def plain(module: bytes, entry: str = "run", args: Sequence[int] = ()) -> Run:
         seen.append(values)
         return seen_result(len(seen))
 
-    store = wasmtime.Store(config.engine())
-    compiled = wasmtime.Module(config.engine(), module)
+    store = wasmtime.Store(yardstick.engine())
+    compiled = wasmtime.Module(yardstick.engine(), module)
     imports = [
         wasmtime.Func(store, i.type, see)
         for i in compiled.imports

@@ -6,6 +6,7 @@ import pytest
 
 from instrument.disturb import disturbed, plain, same_everywhere, sites, wasm
 from wasnap.errors import UnsupportedModule
+from wasnap.instrument import transform
 from wasnap.instrument.layout import SMALL_SET_MAX
 from wasnap.instrument.transform import OPERANDS_MAX, instrument
 from wasnap.wasm.decode import decode
@@ -149,6 +150,39 @@ def test_what_is_too_large_is_refused(code: str, what: str) -> None:
     text = f"(module {SEE} (func $huge {code}))"
     with pytest.raises(UnsupportedModule, match=f"function huge has .* {what}"):
         instrument(decode(wasm(text)))
+
+
+def test_a_function_that_would_be_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine limits a function's size, and what is added must fit: also in continuations."""
+    module = decode(wasm(falling(20)))
+    sizes = [len(body.code) for body in decode(instrument(module).wasm).code]
+    monkeypatch.setattr(transform, "BODY_MAX", max(sizes))
+    instrument(module)
+    monkeypatch.setattr(transform, "BODY_MAX", max(sizes) - 1)
+    with pytest.raises(UnsupportedModule, match=f"is too large: {max(sizes)} bytes"):
+        instrument(module)
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "most"),
+    [
+        ("memories", "(memory 1)", transform.MEMORIES_MAX),
+        ("tables", "(table 1 funcref)", transform.TABLES_MAX),
+    ],
+)
+def test_as_many_memories_and_tables_as_can_be(what: str, text: str, most: int) -> None:
+    """One more, and ours would be too many for the engine."""
+    body = f"""{SEE} (elem declare func $f) (global $g (mut funcref) (ref.null func))
+      (func $f (export "run") (param $n i32) (result i32) (local $r funcref)
+        (local.set $r (ref.func $f))
+        (loop $next
+          (drop (call $see (local.get $n)))
+          (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (global.set $g (local.get $r))
+        (ref.is_null (global.get $g)))"""
+    same_everywhere(f"(module {body} {text * most})", [3])
+    with pytest.raises(UnsupportedModule, match=f"has {most + 1} {what}"):
+        instrument(decode(wasm(f"(module {body} {text * (most + 1)})")))
 
 
 def test_as_many_operands_as_can_be() -> None:

@@ -374,7 +374,8 @@ def test_extents_that_break_a_rule(extent: StoredExtent) -> None:
 
 
 def same_in_both_ways(image: MemoryImage) -> None:
-    """An image's runs, which are merged as runs, show the pages that its extents do, one by one."""
+    """An image's runs, which are merged as runs, show the pages that its extents do, one by one;
+    and so do its layers."""
     wanted: list[int | None] = [None] * image.pages_total
     for part in image.parts:
         raw = part.encoding == Encoding.RAW
@@ -388,6 +389,17 @@ def same_in_both_ways(image: MemoryImage) -> None:
             none = -1 if packed else None
             found.append(none if offset is None else offset + at * PAGE_SIZE)
     assert found == wanted
+    for short_pages in (1, 2, 3, 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("wasnap.journal.image.SHORT_PAGES", short_pages)
+            layers = image.layers()
+        shown: list[int | None] = [None] * image.pages_total
+        for first_page, n_pages, offset, _ in layers.extents:
+            for at in range(n_pages):
+                shown[first_page + at] = -1 if offset is None else offset + at * PAGE_SIZE
+        for number, place in layers.pages.items():
+            shown[number] = place or None
+        assert shown == wanted
     ends = [(e.offset is None, e.packed) for e in image.extents]
     assert all(a != b or not b[0] for a, b in pairwise(ends)), "two that are one"
 

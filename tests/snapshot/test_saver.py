@@ -66,7 +66,7 @@ class Setting:
         self.host = Host(HostConfig(("a",), {}, dirs, None, None, None))
         program = Program.load(WRITER)
         self.guest = Family(
-            Executable(program, WRITER),
+            Executable(program, lambda: WRITER, b""),
             lambda module, name: self.host.function(module, name),
             self.host.processes,
         )

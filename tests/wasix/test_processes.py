@@ -115,5 +115,6 @@ def test_a_tree_in_a_journal(tmp_path: Path) -> None:
                     assert image.read(0, image.pages_total)[: record.size] == wasm(TELL)
     assert [1, 2] in trees
     assert len(programs) == 1
-    last = resume(journal, stdin=None, stdout=None)
-    assert last.run() == PRINTED["exec"][1]
+    with ExitStack() as files:
+        stdout = opened(files, tmp_path / "rest", os.O_WRONLY | os.O_CREAT)
+        assert resume(journal, stdin=None, stdout=stdout).run() == PRINTED["exec"][1]

@@ -109,10 +109,11 @@ def _complain(error: WasnapError) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Leave at once: a guest thread that hangs in a host call cannot be waited for."""
+    """Leave at once: a guest thread that hangs in a host call cannot be waited for. A guest's code has
+    32 bits, of which the system takes 8: ``exit(-1)`` is 255."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
             code = code or 1  # nobody reads what we print
-    os._exit(code)
+    os._exit(code & 0xFF)

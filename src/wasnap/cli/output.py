@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,18 @@ class OutputFailed(WasnapError):
     """What we print cannot be written."""
 
     exit_code = 74
+
+
+def results(values: Iterable[str]) -> None:
+    """Print what an invoked function returned, one a line."""
+    try:
+        for value in values:
+            print(value)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"stdout cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wasnap.cli import options
+from wasnap.cli import options, output
 
 if TYPE_CHECKING:
     from wasnap.host import Files, Mapping
@@ -83,4 +83,6 @@ def resume(
         listen_rebind=options.read_rebinds(listen_rebind),
         take_over=take_over,
     )
-    sys.exit(process.run())
+    code = process.run()
+    output.results(process.results)
+    sys.exit(code)

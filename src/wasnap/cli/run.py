@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wasnap.cli import options
+from wasnap.cli import options, output
 
 if TYPE_CHECKING:
     from wasnap.host import Files, Mapping, UnknownImports
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     default="refuse",
     help="What becomes of functions it imports and nobody provides (refuse to run it).",
 )
+@click.option(
+    "--invoke",
+    metavar="EXPORT",
+    help="Run this function in the place of _start, after _initialize: the first ARGs are its "
+    "arguments, and what it returns is printed.",
+)
 @options.messages
 @click.argument("module")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -46,6 +52,7 @@ def run(
     listen: tuple[str, ...],
     env: tuple[str, ...],
     unknown_imports: UnknownImports,
+    invoke: str | None,
     module: str,
     args: tuple[str, ...],
 ) -> None:
@@ -56,6 +63,7 @@ def run(
       wasnap run --dir . python.wasm script.py --its-own-option
       wasnap run --dir data::/data:ro --env MODE=fast job.wasm
       wasnap run --tmp /tmp --overlay data::/data job.wasm    what it writes is in the snapshots
+      wasnap run --invoke fib library.wasm 30                 a function of a library
       wasnap run --listen 127.0.0.1:8080 server.wasm          it accepts on descriptor 3
       wasnap run --journal job.journal job.wasm               a snapshot every 10 s
       wasnap run --journal job.journal --snapshot-timer 60 job.wasm
@@ -88,5 +96,8 @@ def run(
         grace=grace,
         control=True,
         unknown_imports=unknown_imports,
+        invoke=invoke,
     )
-    sys.exit(process.run())
+    code = process.run()
+    output.results(process.results)
+    sys.exit(code)

@@ -1,8 +1,11 @@
 """Runs modules: the only room that knows the engine (wasmtime).
 
 config.py    the engine's configuration
-native.py    its C API, where wasmtime-py has no class or a slow one
+ffi.py       as much of its C API as is used
+objects.py   what it gives us to keep: stores, modules, errors and traps
+native.py    the C API as it is called
 values.py    values between Python, the engine's slots and the frames
+text.py      ... and the words of a command line
 cache.py     the code cache on disk
 code.py      validate; Program: bytes -> code that can run; continuations
 linear.py    memories as the engine has them, shared and not
@@ -37,7 +40,7 @@ from wasnap.engine.dirty import Dirty
 from wasnap.engine.family import FIRST, Executable, Family
 from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
-from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent
+from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent, Scattered
 from wasnap.engine.imports import (
     Definition,
     GlobalDefinition,
@@ -60,6 +63,7 @@ from wasnap.engine.state import (
     ThreadState,
     Trapped,
 )
+from wasnap.engine.text import arguments, shown
 from wasnap.engine.tracking import Tracker, tracker
 
 __all__ = [
@@ -91,14 +95,17 @@ __all__ = [
     "Phase",
     "Program",
     "Run",
+    "Scattered",
     "Stopped",
     "TableDefinition",
     "ThreadState",
     "Tracker",
     "Trapped",
     "Watched",
+    "arguments",
     "frames_of",
     "globals_of",
+    "shown",
     "tracker",
     "validate",
 ]

@@ -9,8 +9,8 @@ The footer (little-endian, ``FOOTER``): magic, length of code, length of meta, C
 meta, CRC-32 of the footer before it.
 
 An entry is used if and only if: the file is exactly as long as its footer says, the magic is right,
-and both checksums are. Anything else is as good as absent: it is rebuilt and replaced. (CRC-32 here
-runs at 6 GB/s: 8 ms for 50 MB, where blake2b takes 40.)
+and both checksums are. Anything else is as good as absent: it is rebuilt and replaced. (CRC-32 by
+vectors takes 4 ms for 50 MB, zlib's 19, blake2b 40.)
 
 Writing goes to a temporary file, then one rename: two processes may fill an entry at once, and a
 reader sees one or the other. There is no fsync: an entry torn by a crash fails its checksum.
@@ -26,10 +26,11 @@ import logging
 import mmap
 import os
 import stat
-import zlib
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
+
+from wasnap.journal.checksum import crc32
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +114,9 @@ class Cache:
         import tempfile  # a program that is found here needs none
 
         path = self._path(key)
-        head = FOOTER.pack(MAGIC, len(code), len(meta), zlib.crc32(meta, zlib.crc32(code)), 0)
+        head = FOOTER.pack(MAGIC, len(code), len(meta), crc32(meta, crc32(code)), 0)
         head = head[:_FOOTER_CRC_AT]
-        footer = head + zlib.crc32(head).to_bytes(4, "little")
+        footer = head + crc32(head).to_bytes(4, "little")
         temporary = None
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -143,7 +144,7 @@ def _verified(fd: int) -> bytes | None:
         if magic != MAGIC or code_length + meta_length + FOOTER.size != size:
             return None
         with data[: code_length + meta_length] as body:
-            if zlib.crc32(footer[:_FOOTER_CRC_AT]) != footer_crc or zlib.crc32(body) != crc:
+            if crc32(footer[:_FOOTER_CRC_AT]) != footer_crc or crc32(body) != crc:
                 return None
         return bytes(data[code_length : code_length + meta_length])
 

@@ -22,6 +22,7 @@ from wasnap.host.protocol import (
     IDLE,
     Audience,
     Call,
+    Inside,
     Loaded,
     Made,
     Progress,
@@ -109,6 +110,9 @@ class Company(Protocol):
 class Stacks(Protocol):
     """The call stack of one thread, which is unwound. See ``host.protocol.Call``."""
 
+    def exports(self, name: str) -> bool: ...
+    def interruption(self) -> Inside | None: ...
+    def abandon(self) -> None: ...
     def copy_stack(self) -> StackCopy: ...
     def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None: ...
 
@@ -157,10 +161,12 @@ class GuestCall:
         """Whether a stop, were there one, might be followed here."""
         return self.control.depth == 0
 
-    def attach(self, memories: tuple[GuestMemory, ...], control: Control) -> None:
-        """Give it the instance's memories and control memory."""
+    def attach(
+        self, memories: tuple[GuestMemory, ...], control: Control, host_memory: int = 0
+    ) -> None:
+        """Give it the instance's memories and control memory. ``host_memory``: see ProgramInfo."""
         self.memories = memories
-        self.memory = memories[0] if memories else GuestMemory(None)
+        self.memory = memories[host_memory] if memories else GuestMemory(None)
         self.control = control
 
     def stopping(self) -> bool:
@@ -211,6 +217,18 @@ class GuestCall:
     def alone(self) -> bool:
         """See ``host.protocol.Call.alone``."""
         return self._company is None or self._company.alone()
+
+    def exports(self, name: str) -> bool:
+        """See ``host.protocol.Call.exports``."""
+        return self.stacks.exports(name)
+
+    def interruption(self) -> Inside | None:
+        """See ``host.protocol.Call.interruption``."""
+        return self.stacks.interruption()
+
+    def abandon(self) -> None:
+        """See ``host.protocol.Call.abandon``."""
+        self.stacks.abandon()
 
     def copy_stack(self) -> StackCopy:
         """See ``host.protocol.Call.copy_stack``."""

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native
+from wasnap.engine import ffi, native
+from wasnap.engine.objects import check
 
 ALIGNMENT: Final = 16
 """Of a global's cell (VMGlobalDefinition)."""
@@ -88,4 +87,4 @@ def _set_unlikely(context: native.Context, cell: Any) -> bytes:
 def _set(context: native.Context, cell: Any, number: int) -> None:
     value = ffi.wasmtime_val_t(kind=0)  # WASMTIME_I32
     value.of.i32 = number
-    native.check(ffi.wasmtime_global_set(context, ctypes.byref(cell), ctypes.byref(value)))
+    check(ffi.wasmtime_global_set(context, ctypes.byref(cell), ctypes.byref(value)))

@@ -14,7 +14,6 @@ cache, under a sum that was not computed here.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
@@ -25,17 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
-import wasmtime
-from wasmtime import _ffi as ffi
 
 import wasnap.instrument
-from wasnap.engine import config, native
+from wasnap.engine import config, ffi, native, objects
 from wasnap.engine.cache import Cache
+from wasnap.engine.objects import EngineError, Module
 from wasnap.errors import CannotResume, InvalidModule, UnsupportedModule, WasnapError
 from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 
 if TYPE_CHECKING:
-    from wasnap.wasm.module import Module
+    from wasnap.wasm.module import Module as Decoded
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -62,11 +60,9 @@ def validate(module: bytes) -> None:
             "this is a WebAssembly component; wasnap runs core modules",
             "compile for wasm32-wasip1, or take the core module out of the component",
         )
-    error = ffi.wasmtime_module_validate(
-        config.engine().ptr(), native.byte_pointer(module), len(module)
-    )
+    error = ffi.wasmtime_module_validate(config.engine(), module, len(module))
     if error:
-        raise _complaint(str(wasmtime.WasmtimeError._from_ptr(error)))
+        raise _complaint(str(EngineError(error)))
 
 
 def _complaint(message: str) -> WasnapError:
@@ -91,6 +87,7 @@ class Sites(Protocol):
     """What continuations are made by: ``instrument.Continuations``."""
 
     def site(self, n: int) -> Site: ...
+    def by_table(self, n: int) -> bool: ...
     def module_for(self, n: int) -> bytes: ...
 
 
@@ -102,18 +99,18 @@ class Continuation(NamedTuple):
     """
 
     site: Site
-    module: wasmtime.Module
+    module: Module
     imports: list[native.ImportEntry]
     successors: frozenset[int]
 
     @classmethod
-    def of(cls, site: Site, module: wasmtime.Module) -> Continuation:
+    def of(cls, site: Site, module: Module) -> Continuation:
         imports = native.imports(module)
         named = (successor(entry) for entry in imports)
         return cls(site, module, imports, frozenset(n for n in named if n is not None))
 
 
-def _decode(module: bytes) -> Module:
+def _decode(module: bytes) -> Decoded:
     """Decode a module; the decoder is imported here, since a cached program needs none."""
     from wasnap.wasm.decode import decode
 
@@ -135,7 +132,7 @@ class Program:
 
     def __init__(
         self,
-        module: wasmtime.Module,
+        module: Module,
         info: ProgramInfo,
         sites: Callable[[], Sites],
         cache: Cache,
@@ -154,28 +151,26 @@ class Program:
     @classmethod
     def cached(
         cls,
-        module: bytes,
+        module: Callable[[], bytes],
+        sha256: bytes,
         *,
         counted: bool = False,
         cache: Cache | None = None,
-        sha256: bytes | None = None,
     ) -> Program | None:
         """The program of a module, if it is in the cache: milliseconds.
 
-        ``sha256``: what somebody says that the module's is. If that is wrong, CannotResume when the
-        first continuation is made.
+        ``module()`` is called when a continuation is wanted that is not in the cache. ``sha256``:
+        what somebody says that the module's is; if that is wrong, CannotResume then.
         """
         cache = Cache.default() if cache is None else cache
-        key = cache_key(sha256 or _sha256(module), counted)
+        key = cache_key(sha256, counted)
         found = _from_cache(cache, key, ProgramInfo)
         if found is None:
             return None
         info, compiled = found
 
         def sites() -> Sites:
-            if sha256 is not None:
-                _must_be(module, sha256)
-            return wasnap.instrument.Continuations(_decode(module), info)
+            return wasnap.instrument.Continuations(_decode(_checked(module(), sha256)), info)
 
         return cls(compiled, info, sites, cache, key)
 
@@ -190,23 +185,22 @@ class Program:
     ) -> Program:
         """The program of a module: from the cache, or instrumented, compiled and stored.
 
-        ``sha256``: as for ``cached``. Raises InvalidModule or UnsupportedModule; CannotResume for a
+        ``sha256``: as for ``cached``; computed if None. Raises InvalidModule or UnsupportedModule; CannotResume for a
         wrong ``sha256``.
         """
         cache = Cache.default() if cache is None else cache
-        found = cls.cached(module, counted=counted, cache=cache, sha256=sha256)
+        known = sha256 or _sha256(module)
+        found = cls.cached(lambda: module, known, counted=counted, cache=cache)
         if found is not None:
             return found
-        if sha256 is None:
-            sha256 = _sha256(module)
-        else:
-            _must_be(module, sha256)
+        if sha256 is not None:
+            _checked(module, sha256)
         validate(module)
         decoded = _decode(module)
         instrumented = wasnap.instrument.instrument(decoded, counted=counted)
         info = instrumented.info
         compiled = compile_module(instrumented.wasm)
-        key = cache_key(sha256, counted)
+        key = cache_key(known, counted)
         _store(cache, key, compiled, info)
 
         def sites() -> Sites:
@@ -266,6 +260,13 @@ class Program:
                 self._sites = self._make_sites()
             return self._sites.site(n)
 
+    def calls_by_table(self, n: int) -> bool:
+        """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
+        with self._lock:
+            if self._sites is None:
+                self._sites = self._make_sites()
+            return self._sites.by_table(n)
+
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"
 
@@ -287,12 +288,14 @@ def _sha256(module: bytes) -> bytes:
     return hashlib.sha256(module).digest()
 
 
-def _must_be(module: bytes, sha256: bytes) -> None:
+def _checked(module: bytes, sha256: bytes) -> bytes:
+    """The module, if that is its sum. Raises CannotResume."""
     if _sha256(module) != sha256:
         raise CannotResume(
             "the module in the journal is not the one that its start record names",
             "look at it: wasnap journal inspect",
         )
+    return module
 
 
 @lru_cache(maxsize=1)
@@ -308,22 +311,20 @@ def _transform_source() -> int:
     return crc
 
 
-def compile_module(wasm: bytes) -> wasmtime.Module:
+def compile_module(wasm: bytes) -> Module:
     """Compile what the transform made; that it fails is our fault, not the guest's."""
-    pointer = ctypes.POINTER(ffi.wasmtime_module_t)()
-    error = ffi.wasmtime_module_new(
-        config.engine().ptr(), native.byte_pointer(wasm), len(wasm), ctypes.byref(pointer)
-    )
-    if error:
-        reason = str(wasmtime.WasmtimeError._from_ptr(error))
-        raise WasnapError(f"the instrumented module does not compile: {reason}", "a bug of wasnap")
-    return wasmtime.Module._from_ptr(pointer)
+    try:
+        return Module.compiled(config.engine(), wasm)
+    except EngineError as error:
+        raise WasnapError(
+            f"the instrumented module does not compile: {error}", "a bug of wasnap"
+        ) from None
 
 
-_texts: dict[str, wasmtime.Module] = {}
+_texts: dict[str, Module] = {}
 
 
-def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
+def compiled_text(text: str, cache: Cache) -> Module:
     """A small module of our own, given as text; compiled once, and kept in the cache."""
     module = _texts.get(text)
     if module is None:
@@ -331,37 +332,28 @@ def compiled_text(text: str, cache: Cache) -> wasmtime.Module:
     return module
 
 
-def _load_text(text: str, cache: Cache) -> wasmtime.Module:
+def _load_text(text: str, cache: Cache) -> Module:
     key = f"text-{len(text)}-{zlib.crc32(text.encode()):08x}-{_engine()}"
     cached = _from_cache(cache, key, str)
     if cached is not None:
         return cached[1]
-    module = compile_module(bytes(wasmtime.wat2wasm(text)))
+    module = compile_module(objects.wat2wasm(text))
     _store(cache, key, module, "")
     return module
 
 
-def _serialized(module: wasmtime.Module) -> bytes:
-    vec = ffi.wasm_byte_vec_t()
-    native.check(ffi.wasmtime_module_serialize(module.ptr(), ctypes.byref(vec)))
-    try:
-        return ctypes.string_at(vec.data, vec.size)
-    finally:
-        ffi.wasm_byte_vec_delete(ctypes.byref(vec))
-
-
-def _store(cache: Cache, key: str, module: wasmtime.Module, meta: ProgramInfo | Site | str) -> None:
+def _store(cache: Cache, key: str, module: Module, meta: ProgramInfo | Site | str) -> None:
     if cache.usable:
-        cache.store(key, _serialized(module), msgspec.msgpack.encode(meta))
+        cache.store(key, module.serialized(), msgspec.msgpack.encode(meta))
 
 
-def _from_cache(cache: Cache, key: str, kind: type[T]) -> tuple[T, wasmtime.Module] | None:
+def _from_cache(cache: Cache, key: str, kind: type[T]) -> tuple[T, Module] | None:
     """What the cache holds, or None: also where the engine or we do not understand it."""
     found = cache.find(key)
     if found is None:
         return None
     try:
         meta = msgspec.msgpack.decode(found.meta, type=kind)
-        return meta, wasmtime.Module.deserialize_file(config.engine(), os.fspath(found.path))
-    except (wasmtime.WasmtimeError, msgspec.MsgspecError):
+        return meta, Module.loaded(config.engine(), os.fsencode(found.path))
+    except (EngineError, msgspec.MsgspecError):
         return None

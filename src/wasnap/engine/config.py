@@ -24,8 +24,7 @@ import os
 import threading
 from typing import Final
 
-import wasmtime
-from wasmtime import _ffi as ffi
+from wasnap.engine import ffi
 
 MIB: Final = 1 << 20
 WASM_STACK: Final = 256 * MIB
@@ -59,18 +58,19 @@ SETTINGS: Final[tuple[tuple[str, bool | int], ...]] = (
 """(name in the C API between ``wasmtime_config_`` and ``_set``, value), in the order applied."""
 
 _lock = threading.Lock()
-_engine: wasmtime.Engine | None = None
+_engine = 0
 
 
-def engine() -> wasmtime.Engine:
-    """The process's engine, made on first use."""
+def engine() -> int:
+    """The process's engine (address of a wasm_engine_t), made on first use and never given back."""
     global _engine
     with _lock:
-        if _engine is None:
-            config = wasmtime.Config()
+        if not _engine:
+            config = ffi.wasm_config_new()
             for name, value in SETTINGS:
-                getattr(ffi, f"wasmtime_config_{name}_set")(config.ptr(), value)
-            _engine = wasmtime.Engine(config)
+                signature = "pb" if isinstance(value, bool) else "pq"
+                ffi.declared(f"wasmtime_config_{name}_set", signature)(config, value)
+            _engine = ffi.wasm_engine_new_with_config(config)
         return _engine
 
 

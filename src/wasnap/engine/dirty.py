@@ -107,16 +107,18 @@ class Dirty:
             try:
                 return self._written(size)
             except OSError as error:
-                log.warning("tracking written pages failed: %s; saving all of them", error)
-                self._failed = True
+                self._give_up(error)
         return [(0, size // PAGE)] if size else []
 
     def restored(self, image: MemoryImage) -> None:
         """As ``Tracker`` says."""
         self._protected = 0
         self._saved_files = True
-        if count(self._touched(image.size)) > COPIED_MAX:
-            self.written(image.size)
+        try:
+            if self._copied(image) > COPIED_MAX:
+                self._protect(image.size)
+        except OSError as error:
+            self._give_up(error)
 
     def close(self) -> None:
         """As ``Tracker`` says."""
@@ -124,6 +126,27 @@ class Dirty:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._pagemap = -1
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("tracking written pages failed: %s; saving all of them", error)
+        self._failed = True
+
+    def _copied(self, image: MemoryImage) -> int:
+        """How many pages a restore had to copy, about."""
+        scattered = len(image.scattered.places) if image.scattered is not None else 0
+        return scattered if scattered > COPIED_MAX else count(self._touched(image.size))
+
+    def _protect(self, size: int) -> None:
+        """Have pages count from now on only when they are written to."""
+        address = self._memory.address
+        _register(self._fd, address, size)
+        flags = _SCAN_WP_MATCHING | _SCAN_CHECK_WPASYNC
+        for start in range(address, address + size, STEP):
+            end = min(start + STEP, address + size)
+            none_listed = (0,) * 5
+            scan = _SCAN.pack(_SCAN.size, flags, start, end, *none_listed, _WRITTEN, 0, 0)
+            fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, bytearray(scan))
+        self._protected = size
 
     def _written(self, size: int) -> list[Run]:
         address, before = self._memory.address, self._protected

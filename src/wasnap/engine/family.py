@@ -24,6 +24,7 @@ import logging
 import os
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wasnap.engine.code import Program
@@ -40,7 +41,7 @@ from wasnap.engine.state import (
     Stopped,
     Trapped,
 )
-from wasnap.errors import WasnapError
+from wasnap.errors import InvalidModule, WasnapError
 from wasnap.host.protocol import Audience, Call, Loaded, Provider, Registry
 
 FIRST = 1
@@ -56,10 +57,11 @@ _log = logging.getLogger(__name__)
 
 
 class Executable(NamedTuple):
-    """A program, and the module that it was made of."""
+    """A program, and the module that it was made of, which is looked at when it is needed."""
 
     program: Program
-    module: bytes
+    module: Callable[[], bytes]
+    sha256: bytes
 
 
 class _Loading:
@@ -103,7 +105,9 @@ class Family:
         self._loads: dict[bytes, _Loading] = {}
         self._gone: list[Guest] = []
         self._past_activity = 0
-        self.first = Guest(first.program, provide, family=self, process=FIRST, module=first.module)
+        self.first = Guest(first.program, provide, family=self, process=FIRST)
+        self.executables: dict[Guest, Executable] = {self.first: first}
+        """What each of them runs."""
         self._members = {FIRST: self.first}
 
     @property
@@ -136,12 +140,12 @@ class Family:
             for guest in self._members.values():
                 guest.listen(audience)
 
-    def start(self, *, countdown: int = 0) -> None:
+    def start(self, entry: str = "_start", args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Begin a fresh run of the first process. See ``Guest.start``."""
         with self.lock:
             self._countdown = countdown
             self.phase = Phase.RUNNING
-            self.first.start(countdown=countdown)
+            self.first.start(entry, args, countdown=countdown)
 
     def stop(self) -> None:
         """See ``Guest.stop``."""
@@ -242,6 +246,10 @@ class Family:
             self._events.put(event)
             self._ask_all()
 
+    def forked(self, parent: Guest, child: Guest) -> None:
+        """A guest of the same program is going to be ``born``."""
+        self.executables[child] = self.executables[parent]
+
     def born(self, guest: Guest) -> None:
         """A further process, stopped or ready, is there. Raises OSError (EAGAIN)."""
         with self.lock:
@@ -279,8 +287,7 @@ class Family:
         with self.lock:
             self._loads.pop(key, None)
         if isinstance(loading.found, WasnapError):
-            _log.warning("a program is not run: %s", loading.found)
-            raise OSError(errno.ENOEXEC, str(loading.found))
+            raise _not_run(loading.found)
         assert loading.found is not None
         raise loading.found
 
@@ -290,14 +297,12 @@ class Family:
         try:
             guest = self._new(process, loaded, provider(loaded.program.info.imports))
         except WasnapError as error:
-            _log.warning("a program is not run: %s", error)
-            raise OSError(errno.ENOEXEC, str(error)) from None
+            raise _not_run(error) from None
         try:
             guest.ready()
         except WasnapError as error:
             guest.close()
-            _log.warning("a program is not run: %s", error)
-            raise OSError(errno.ENOEXEC, str(error)) from None
+            raise _not_run(error) from None
         return guest
 
     def all_wait(self) -> bool:
@@ -308,20 +313,15 @@ class Family:
     # -- below -------------------------------------------------------------------------------
 
     def _new(self, process: int, executable: Executable, provide: Provide) -> Guest:
-        return Guest(
-            executable.program,
-            provide,
-            family=self,
-            process=process,
-            module=executable.module,
-            locked=True,
-        )
+        guest = Guest(executable.program, provide, family=self, process=process, locked=True)
+        self.executables[guest] = executable
+        return guest
 
     def _load(self, loading: _Loading, module: bytes, key: bytes) -> None:
         found: Executable | BaseException
         try:
             program = Program.load(module, counted=self._counted, sha256=key)
-            found = Executable(program, module)
+            found = Executable(program, lambda: module, key)
         except BaseException as error:  # for whoever waits
             found = error
         with self.lock:  # whoever waits is sure to live
@@ -357,6 +357,7 @@ class Family:
                 return
             self._past_activity += guest.activity
             del self._members[process]
+            self.executables.pop(guest)
             if isinstance(event, Replaced):
                 assert isinstance(event.made, Guest)
                 try:
@@ -367,6 +368,13 @@ class Family:
             self._tell_if_stopped()
         if guest is self.first or not guest.close(_CLOSE_SECONDS):
             self._gone.append(guest)  # a saver may be looking at the memory of the first
+
+
+def _not_run(error: WasnapError) -> OSError:
+    """What a guest hears of it. That a file is no module is nothing to tell people: shells try."""
+    if not isinstance(error, InvalidModule):
+        _log.warning("a program is not run: %s", error)
+    return OSError(errno.ENOEXEC, str(error))
 
 
 def _status(process: int, event: Event) -> tuple[int, int]:

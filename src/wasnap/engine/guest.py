@@ -40,14 +40,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
-import wasmtime
-
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
 from wasnap.engine.image import MemoryImage, copy_of
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError
 from wasnap.engine.sharing import check_threads, shared_memories
 from wasnap.engine.stack import Frame
 from wasnap.engine.state import (
@@ -86,6 +85,7 @@ class Kin(Protocol):
     host_lock: threading.Lock
 
     def heard(self, guest: Guest, event: Event) -> None: ...
+    def forked(self, parent: Guest, child: Guest) -> None: ...
     def born(self, guest: Guest) -> None: ...
     def load(self, call: Call, module: bytes) -> Loaded: ...
     def make(self, process: int, loaded: Loaded, provider: Provider) -> Guest: ...
@@ -98,7 +98,7 @@ class Guest:
     ``provide(module, name)`` gives what the guest imports. Raises UnknownImport where it gives
     nothing, or something of another type, UnsupportedModule for threads that could not be saved.
     Close it when done (or use ``with``). ``family``: what it belongs to, which then hears of its
-    events instead of ``wait``; ``process``: its number there; ``module``: what the program is of;
+    events instead of ``wait``; ``process``: its number there;
     ``locked``: its host functions take turns with those of others, as do those of its threads.
     """
 
@@ -110,13 +110,11 @@ class Guest:
         name: str = "guest",
         family: Kin | None = None,
         process: int = 1,
-        module: bytes = b"",
         locked: bool = False,
     ) -> None:
         self.program = program
         self.name = name
         self.process = process
-        self.module = module
         self._provide = provide
         self._family = family
         self._phase = Phase.NEW
@@ -154,6 +152,11 @@ class Guest:
     def pending(self) -> PendingCall | None:
         """The host call that the main thread of a stopped guest waits in, if it waits in one."""
         return self._main.machine.pending
+
+    @property
+    def has_handlers(self) -> bool:
+        """Whether it may have something run that interrupts it."""
+        return self._interrupter is not None
 
     @property
     def threads(self) -> list[int]:
@@ -333,7 +336,7 @@ class Guest:
             raise OSError(errno.EAGAIN, "too many threads")
         try:
             thread = self._new_thread(number)
-        except (WasnapError, wasmtime.WasmtimeError, MemoryError) as error:
+        except (WasnapError, EngineError, MemoryError) as error:
             raise OSError(errno.EAGAIN, f"no further thread: {error}") from None
         try:
             thread.machine.begin_thread(args)
@@ -395,14 +398,14 @@ class Guest:
                 name=self.name,
                 family=self._family,
                 process=process,
-                module=self.module,
                 locked=True,
             )
-        except (WasnapError, wasmtime.WasmtimeError, MemoryError) as error:
+        except (WasnapError, EngineError, MemoryError) as error:
             raise OSError(errno.EAGAIN, f"no further process: {error}") from None
         try:
             images = [copy_of(memory) for memory in self.memories]
             child.restore(EngineState(tuple(image.size for image in images), (state,)), images)
+            self._kin.forked(self, child)
             self._kin.born(child)
         except BaseException:
             child.close()

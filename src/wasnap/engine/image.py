@@ -22,6 +22,9 @@ them; what belongs there is put over it, by a mapping or by reading::
 
 Wider spans are mapped first. Whether a piece is seen in the end is not argued but looked up: for each
 the span that was mapped over it last (``_visible``). Those that are not are read.
+
+Single pages, of which there may be tens of thousands, are no pieces at all (``Scattered``): they are
+read over everything else, in the order in which they stand in the file, by all cores.
 """
 
 from __future__ import annotations
@@ -29,9 +32,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from wasnap.engine.runs import joined
 from wasnap.errors import CannotResume
 
 MAPPINGS_MAX: Final = 8192
@@ -43,6 +48,10 @@ JOINED_MAX: Final = 1 << 18
 
 _ZERO, _ELSEWHERE = -1, -2
 """In place of a piece's file."""
+_PAGE: Final = 4096
+"""What single pages have, whatever the kernel's pages are."""
+_MANY_PAGES: Final = 4096
+_READERS_MAX: Final = 4
 _IOV_MAX = 1024
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _MAP_FIXED = 0x10
@@ -93,6 +102,13 @@ class PackedExtent(NamedTuple):
     length: int
 
 
+class Scattered(NamedTuple):
+    """Pages, by number, and where they stand in ``fd``; at 0: they are zero."""
+
+    fd: int
+    places: Mapping[int, int]
+
+
 class _Span(NamedTuple):
     """Pieces ``low`` to ``high`` of an image begin and end with one of this ``line``: a file, and how
     far memory is ahead of it. ``shown``: bytes in those of its line.
@@ -109,12 +125,14 @@ class _Span(NamedTuple):
 class MemoryImage(NamedTuple):
     """The contents of one memory: its size in bytes; bytes outside the extents are zero.
 
-    ``unpack``: gives what is stored compressed, in no order, a part at a time.
+    ``unpack``: gives what is stored compressed, in no order, a part at a time. ``scattered``: lie
+    over the file's extents, and beside what is unpacked.
     """
 
     size: int
     extents: Sequence[FileExtent | BufferExtent | PackedExtent]
     unpack: Callable[[], Iterable[BufferExtent]] = tuple
+    scattered: Scattered | None = None
 
 
 class Copied(Protocol):
@@ -153,7 +171,8 @@ def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX)
     copied = 0
     left = []
     pieces = _pieces(image)
-    seen = _visible(pieces, _map_widest(address, pieces, mappings_max))
+    mapped = _map_widest(address, pieces, mappings_max)
+    seen = _visible(pieces, mapped)
     for piece, line in zip(pieces, seen, strict=True):
         if piece.fd >= 0:
             if line != _line(piece):
@@ -162,7 +181,10 @@ def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX)
             ctypes.memset(address + piece.address, 0, piece.length)
             copied += piece.length
     for group in _consecutive(left):
-        copied += _read(room, group)
+        windows = [room[extent.address : extent.address + extent.length] for extent in group]
+        copied += _read(group[0].fd, group[0].offset, windows)
+    if image.scattered is not None:
+        copied += _put_pages(address, room, image.scattered, mapped)
     for extent in image.extents:
         if isinstance(extent, BufferExtent):
             copied += _write(room, extent)
@@ -274,10 +296,47 @@ def _consecutive(files: list[FileExtent]) -> Iterator[list[FileExtent]]:
         yield group
 
 
-def _read(room: memoryview, group: list[FileExtent]) -> int:
-    windows = [room[extent.address : extent.address + extent.length] for extent in group]
-    fd, offset = group[0].fd, group[0].offset
-    total = sum(extent.length for extent in group)
+def _put_pages(
+    address: int, room: memoryview, scattered: Scattered, mapped: Iterable[_Span]
+) -> int:
+    """Have single pages where they belong."""
+    fd, places = scattered
+    if places and (min(places) < 0 or (max(places) + 1) * _PAGE > len(room)):
+        raise CannotResume("the snapshot's memory has contents beyond its end")
+    stored = sorted((offset, page * _PAGE) for page, offset in places.items() if offset)
+    groups = []
+    start = 0
+    for end in range(1, len(stored) + 1):
+        follows = end < len(stored) and stored[end][0] == stored[end - 1][0] + _PAGE
+        if not follows or end - start == _IOV_MAX:
+            groups.append(stored[start:end])
+            start = end
+
+    def read(groups: list[list[tuple[int, int]]]) -> int:
+        return sum(
+            _read(fd, group[0][0], [room[at : at + _PAGE] for _, at in group]) for group in groups
+        )
+
+    if len(stored) < _MANY_PAGES:
+        copied = read(groups)
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        readers = min(_READERS_MAX, os.cpu_count() or 1)
+        with ThreadPoolExecutor(readers) as pool:
+            copied = sum(pool.map(read, (groups[i::readers] for i in range(readers))))
+    if len(stored) < len(places):
+        covered = joined((span.start, span.end) for span in mapped)  # elsewhere it is zero already
+        for page in (page * _PAGE for page, offset in places.items() if not offset):
+            at = bisect_right(covered, page, key=lambda run: run[0]) - 1
+            if at >= 0 and page < covered[at][1]:
+                ctypes.memset(address + page, 0, _PAGE)
+                copied += _PAGE
+    return copied
+
+
+def _read(fd: int, offset: int, windows: list[memoryview]) -> int:
+    total = sum(map(len, windows))
     while windows:
         n = os.preadv(fd, windows, offset)
         if n == 0:

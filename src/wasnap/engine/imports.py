@@ -11,12 +11,11 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native, tables
+from wasnap.engine import ffi, native, tables
 from wasnap.engine.edge import Edge
+from wasnap.engine.linear import memory_type
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import check
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.errors import UnknownImport
 from wasnap.host.protocol import HostFunction
@@ -101,9 +100,9 @@ class Imports:
 
 
 def _memory(context: native.Context, given: MemoryDefinition) -> native.Extern:
-    type_ = wasmtime.MemoryType(wasmtime.Limits(given.minimum, given.maximum))
     extern: Any = ffi.wasmtime_extern_t(native.KIND_MEMORY)
-    native.check(ffi.wasmtime_memory_new(context, type_.ptr(), ctypes.byref(extern.of.memory)))
+    with memory_type(given.minimum, given.maximum) as type_:
+        check(ffi.wasmtime_memory_new(context, type_, ctypes.byref(extern.of.memory)))
     return extern
 
 
@@ -125,7 +124,7 @@ def _global(
     value: Any = ffi.wasmtime_val_t(kind=content.kind)
     value.of.v128[:] = given.raw.to_bytes(16, "little")
     extern: Any = ffi.wasmtime_extern_t(native.KIND_GLOBAL)
-    native.check(
+    check(
         ffi.wasmtime_global_new(
             context, type_, ctypes.byref(value), ctypes.byref(extern.of.global_)
         )

@@ -11,7 +11,8 @@ The guest's stack in its memory stays where it is: an export that is called goes
 may be values below it (the compiler's *red zone*), so that the pointer is moved down by as much.
 A module that does not export it is not interrupted there, but when it next waits.
 
-Globals are not put aside: what interrupts shares them, and leaves the stack pointer as it was.
+Globals are not put aside: what interrupts shares them. But for the stack pointer, which is as it was
+when what interrupts is over, also if it did not return.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native
+from wasnap.engine import ffi, native
 from wasnap.engine.edge import Edge
+from wasnap.engine.objects import check
 from wasnap.engine.stack import Stack
 from wasnap.engine.state import Entry, Interrupted
 from wasnap.engine.tables import Tables
@@ -47,7 +47,7 @@ class StackPointer:
     def set(self, address: int) -> None:
         value = ffi.wasmtime_val_t(kind=0)  # WASMTIME_I32
         value.of.i32 = ctypes.c_int32(address).value
-        native.check(
+        check(
             ffi.wasmtime_global_set(self._context, ctypes.byref(self._global), ctypes.byref(value))
         )
 
@@ -82,11 +82,11 @@ class Interruptions:
     def push(self, entries: tuple[Entry, ...], entry: int, *, aside: bool) -> None:
         """Put all aside. Raises Unsaveable. ``aside``: move the stack pointer."""
         references = self._tables.references(abi.REFS, self._stack.live_references)
-        pointer = self._pointer.get() if aside and self._pointer is not None else None
+        pointer = None if self._pointer is None else self._pointer.get()
         self._aside.append(
             Interrupted(self._stack.take(), references, self._edge.pending, entries, entry, pointer)
         )
-        if pointer is not None and self._pointer is not None:
+        if aside and pointer is not None and self._pointer is not None:
             self._pointer.set(pointer - _RED_ZONE)
         self._edge.pending = None
         self._edge.call.depth = len(self._aside)

@@ -14,15 +14,15 @@ engine, and looks whether the memory behind it is the one that is meant.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from struct import Struct
 from typing import Any, Final, Protocol
 
-import wasmtime
-from wasmtime import _ffi as ffi
+from wasnap.engine import config, ffi, native
+from wasnap.engine.objects import check
 
-from wasnap.engine import config, native
-
-KIND_SHARED = int(ffi.WASMTIME_EXTERN_SHAREDMEMORY.value)
+KIND_SHARED: Final = 4  # WASMTIME_EXTERN_SHAREDMEMORY
 _HANDLE: Final = Struct("<QI4xI")
 """wasmtime_memory_t: store, number of the instance in it, number of the memory that it defines."""
 
@@ -52,8 +52,7 @@ class Own:
         return int(ffi.wasmtime_memory_data_size(self._context, self._memory))
 
     def address(self) -> int:
-        data = ffi.wasmtime_memory_data(self._context, self._memory)
-        return ctypes.cast(data, ctypes.c_void_p).value or 0
+        return ffi.wasmtime_memory_data(self._context, self._memory) or 0
 
     def grow(self, pages: int) -> bool:
         previous = ctypes.c_uint64()
@@ -76,23 +75,19 @@ class Shared:
 
     @classmethod
     def new(cls, minimum: int, maximum: int, *, is64: bool) -> Shared:
-        """One of these limits (in pages). Raises WasmtimeError where there is no room for it."""
-        limits = wasmtime.Limits(minimum, maximum)
-        type_ = wasmtime.MemoryType(limits, is64, True)
-        pointer: Any = ctypes.POINTER(ffi.wasmtime_sharedmemory_t)()
-        native.check(
-            ffi.wasmtime_sharedmemory_new(config.engine().ptr(), type_.ptr(), ctypes.byref(pointer))
-        )
+        """One of these limits (in pages). Raises EngineError where there is no room for it."""
+        pointer = ctypes.c_void_p()
+        with memory_type(minimum, maximum, is64=is64, shared=True) as type_:
+            check(ffi.wasmtime_sharedmemory_new(config.engine(), type_, ctypes.byref(pointer)))
         extern: Any = ffi.wasmtime_extern_t(KIND_SHARED)
-        extern.of.sharedmemory = pointer
+        extern.of.sharedmemory = pointer.value
         return cls(extern)
 
     def size(self) -> int:
         return int(ffi.wasmtime_sharedmemory_data_size(self._pointer))
 
     def address(self) -> int:
-        data = ffi.wasmtime_sharedmemory_data(self._pointer)
-        return ctypes.cast(data, ctypes.c_void_p).value or 0
+        return ffi.wasmtime_sharedmemory_data(self._pointer) or 0
 
     def grow(self, pages: int) -> bool:
         previous = ctypes.c_uint64()
@@ -103,13 +98,31 @@ class Shared:
         ffi.wasmtime_extern_delete(ctypes.byref(self.extern))
 
 
+@contextmanager
+def memory_type(
+    minimum: int, maximum: int | None, *, is64: bool = False, shared: bool = False
+) -> Iterator[int]:
+    """A wasm_memorytype_t of these limits, in pages of 64 KiB. Raises EngineError."""
+    type_ = ctypes.c_void_p()
+    bounded = maximum is not None
+    check(
+        ffi.wasmtime_memorytype_new(
+            minimum, bounded, maximum or 0, is64, shared, 16, ctypes.byref(type_)
+        )
+    )
+    try:
+        yield type_.value or 0
+    finally:
+        ffi.wasm_memorytype_delete(type_)
+
+
 def handle(context: native.Context, instance: Any, memory: int, address: int) -> native.Extern:
     """The memory that an instance (a wasmtime_instance_t) of this store defines as its ``memory``-th.
 
     If negative: the shared memory that it imports as the last but ``-memory - 1``. ``address``:
     where it lies. Raises RuntimeError if it is not that: an engine laid out in another way.
     """
-    number = getattr(instance, "__private")
+    number = instance.number
     owner, defined = (number, memory) if memory >= 0 else (number + memory, 0)
     extern: Any = ffi.wasmtime_extern_t(native.KIND_MEMORY)
     _HANDLE.pack_into(extern, ffi.wasmtime_extern_t.of.offset, instance.store_id, owner, defined)

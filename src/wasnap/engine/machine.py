@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-import wasmtime
-from wasmtime import _ffi as ffi
 
-from wasnap.engine import cell, config, native, tables, values
+from wasnap.engine import cell, config, ffi, native, tables, values
 from wasnap.engine.call import Company, GuestCall, Wake
 from wasnap.engine.code import Program
 from wasnap.engine.control import Control
@@ -27,6 +25,7 @@ from wasnap.engine.imports import Imports, Provide
 from wasnap.engine.interruptions import Interruptions, StackPointer
 from wasnap.engine.linear import handle, linear
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError, Store, Trap
 from wasnap.engine.shortcuts import Shortcuts
 from wasnap.engine.stack import Frame, Stack
 from wasnap.engine.state import (
@@ -55,6 +54,7 @@ from wasnap.host.protocol import (
     Exec,
     Exit,
     HostFunction,
+    Inside,
     StackCopy,
     Stop,
     Suspended,
@@ -64,6 +64,8 @@ from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
+_OURS = "wasnap."
+_NAMES_SHOWN = 8
 _MEMORY = "wasnap.m"
 """Prefix of the exported memories, which are exported once."""
 
@@ -100,16 +102,17 @@ class Machine:
     ) -> None:
         self._program = program
         self.thread = thread
-        self._store = wasmtime.Store(config.engine())
-        self._store.set_limits(instances=_MANY, tables=_MANY, memories=_MANY)
-        self._context = self._store._context()
+        self._store = Store(config.engine())
+        self._store.limit(instances=_MANY, tables=_MANY, memories=_MANY)
+        self._context = self._store.context
         self.call = GuestCall(wake, thread, company)
         self._edge = Edge(
             self._context, self.call, company.host_lock if locked and company else None
         )
         info = program.info
-        # Answers write into memory 0 and have 32-bit addresses.
-        direct = bool(info.memories) and not info.memories[0].is64 and not info.memories[0].shared
+        # Answers write into the memory that the host's pointers are for, and have 32-bit addresses.
+        target = info.memories[info.host_memory] if info.memories else None
+        direct = target is not None and not target.is64 and not target.shared
         self._shortcuts = Shortcuts(self._store, program.cache)
         imports = Imports(
             self._context,
@@ -126,9 +129,9 @@ class Machine:
         self.interrupter = next((i for i in interrupters if i is not None), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
-        except wasmtime.Trap as trap:
+        except Trap as trap:
             raise self._trap(trap) from None
-        except wasmtime.WasmtimeError as error:
+        except EngineError as error:
             raise UnsupportedModule(f"the module cannot be instantiated: {error}") from None
         self._shared = shared or {}
         self.memories = tuple(
@@ -137,9 +140,9 @@ class Machine:
         self._memory_links = [self._memory_link(i) for i in range(len(self.memories))]
         self._link_helpers(provide)
         if direct:
-            self._shortcuts.connect(self._hot("wasnap.m0"))
+            self._shortcuts.connect(self._hot(f"{_MEMORY}{info.host_memory}"))
         self.control = self._find_control()
-        self.call.attach(self.memories, self.control)
+        self.call.attach(self.memories, self.control, info.host_memory)
         self._stack = Stack(
             self._context, program, self.control, self._hot, lambda *name: imports.functions[name]
         )
@@ -152,6 +155,7 @@ class Machine:
         self._interruptions = Interruptions(self._stack, self._tables, self._edge, self._pointer())
         self.call.stacks = self
         self._results: tuple[values.Value, ...] | None = None
+        self._abandoned = False
         self._for_all = False
         self._to_load = False
         self.begun = False
@@ -210,11 +214,21 @@ class Machine:
         extern = native.export(self._context, self._instance, name)
         if extern is None or extern.kind != native.KIND_FUNC:
             raise UnsupportedModule(
-                f"the module exports no function {name!r}",
-                "a WASI command exports _start" if name == "_start" else "",
+                f"the module exports no function {name!r}", self._other_than(name)
             )
         function = ffi.wasmtime_func_t.from_buffer_copy(extern.of.func)
         return Callee(function, *native.function_type(self._context, function))
+
+    def _other_than(self, name: str) -> str:
+        """A hint for whoever asked for an export that is not there: those that are."""
+        names = native.exported_functions(self._program.module)
+        there = [n for n in names if not n.startswith(_OURS) and n != "_initialize"]
+        if not there:
+            return "it exports no function at all: a WASI command exports _start"
+        listed = ", ".join(sorted(there)[:_NAMES_SHOWN]) + ", ..." * (len(there) > _NAMES_SHOWN)
+        if name == "_start":
+            return f"it is a library: run one of its functions by --invoke NAME: {listed}"
+        return f"there are: {listed}"
 
     # -- running -----------------------------------------------------------------------------
 
@@ -274,7 +288,8 @@ class Machine:
         if len(widths) != len(args) or any(
             not 0 <= a < 1 << w for a, w in zip(args, widths, strict=True)
         ):
-            raise UsageError(f"{entry} takes {FuncType(params)}, not the arguments {list(args)}")
+            type = self.signature(entry)
+            raise UsageError(f"{entry} is {type}: it does not take the arguments {list(args)}")
 
     def run(self) -> Event:
         """Run the entries from the present one on."""
@@ -318,6 +333,11 @@ class Machine:
                 return Replaced(error.made)
             except ThreadExit:
                 return self._end_thread()
+            if self._abandoned:
+                self._abandoned = False
+                self._entries, self._entry = self._interruptions.pop(interrupts=False)
+                self.call.interrupted = False
+                return self._enter() or self._go_on()
             if self._results is not None:  # the call replaced the stack
                 results, self._results = self._results, None
                 frames = self._stack.frames()
@@ -360,7 +380,7 @@ class Machine:
             return None
         inside = self._interruptions.inside(self._entries[self._entry])
         try:
-            wanted = self.interrupter.next(self.call, inside, self._exports_function)
+            wanted = self.interrupter.next(self.call, inside, self.exports)
         except Stop:
             self._for_all = True
             return Stopped()
@@ -394,7 +414,20 @@ class Machine:
             self._entries, self._entry = entries
         self._results = results
 
-    def _exports_function(self, name: str) -> bool:
+    def interruption(self) -> Inside | None:
+        """See ``host.protocol.Call.interruption``."""
+        inside = self._interruptions.inside(self._entries[self._entry])
+        frames = self._stack.frames()
+        if not inside or not frames:  # without frames: it is an import itself
+            return None
+        return Inside(inside[-1], self._program.calls_by_table(frames[-1].site))
+
+    def abandon(self) -> None:
+        """See ``host.protocol.Call.abandon``."""
+        self._abandoned = True
+
+    def exports(self, name: str) -> bool:
+        """See ``host.protocol.Call.exports``."""
         extern = native.export(self._context, self._instance, name)
         return extern is not None and extern.kind == native.KIND_FUNC
 

@@ -1,4 +1,4 @@
-"""Direct words to wasmtime's C API, where wasmtime-py has no class or a slow one.
+"""Direct words to wasmtime's C API, as it is called.
 
 ``SPACE`` is this process's whole address space as one writable buffer:
 ``unpack_from(SPACE, address)`` reads native memory without building an object for it (0.09 us less
@@ -12,18 +12,17 @@ import ctypes
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
+from wasnap.engine import ffi
+from wasnap.engine.objects import EngineError, Module, Trap, check
 from wasnap.engine.values import WIDTH
 from wasnap.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 SPACE = (ctypes.c_char * (1 << 47)).from_address(0)
 
-Context: TypeAlias = Any  # ctypes pointer to wasmtime_context_t
+Context: TypeAlias = int  # address of a wasmtime_context_t
 Extern: TypeAlias = Any  # ffi.wasmtime_extern_t
 Function: TypeAlias = Any  # ffi.wasmtime_func_t
-Ended: TypeAlias = wasmtime.Trap | wasmtime.WasmtimeError
+Ended: TypeAlias = Trap | EngineError
 
 SLOT = 16
 """Size of a raw value, in bytes (wasmtime_val_raw_t)."""
@@ -33,7 +32,8 @@ KIND_FUNC, KIND_GLOBAL, KIND_TABLE, KIND_MEMORY = 0, 1, 2, 3
 
 _FUNCREF_KIND = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t
 
-KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "memory", 5: "tag"}
+KIND_NAMES = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "tag"}
+"""Of a wasm_externkind_t, where a shared memory is a memory."""
 
 _VALUE_TYPES = (I32, I64, F32, F64, V128)  # by wasmtime_valtype_kind_t
 NUMERIC_KINDS_MAX = len(_VALUE_TYPES) - 1
@@ -50,29 +50,18 @@ class ImportEntry(NamedTuple):
     owner: Any
 
 
-def byte_pointer(data: bytes) -> Any:
-    """A pointer to the bytes themselves, without a copy (they must outlive the call)."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
-
-
-def check(error: Any) -> None:
-    """Raise the ``wasmtime.WasmtimeError`` behind a wasmtime_error_t, if there is one."""
-    if error:
-        raise wasmtime.WasmtimeError._from_ptr(error)
-
-
-def imports(module: wasmtime.Module) -> list[ImportEntry]:
+def imports(module: Module) -> list[ImportEntry]:
     """The module's imports, in order."""
 
     class Owner:
         def __init__(self) -> None:
-            self.vec = ffi.wasm_importtype_vec_t(0, None)
+            self.vec = ffi.wasm_pointer_vec_t(0, None)
 
         def __del__(self) -> None:
             ffi.wasm_importtype_vec_delete(ctypes.byref(self.vec))
 
     owner = Owner()
-    ffi.wasmtime_module_imports(module.ptr(), ctypes.byref(owner.vec))
+    ffi.wasmtime_module_imports(module.pointer, ctypes.byref(owner.vec))
     entries = []
     for i in range(owner.vec.size):
         item = owner.vec.data[i]
@@ -89,26 +78,42 @@ def imports(module: wasmtime.Module) -> list[ImportEntry]:
     return entries
 
 
-def _text(name: Any) -> str:
-    return ctypes.string_at(name.contents.data, name.contents.size).decode("utf-8")
+def exported_functions(module: Module) -> list[str]:
+    """Names of the functions that the module exports, in order."""
+    vec = ffi.wasm_pointer_vec_t(0, None)
+    ffi.wasmtime_module_exports(module.pointer, ctypes.byref(vec))
+    try:
+        items = [vec.data[i] for i in range(vec.size)]
+        return [
+            _text(ffi.wasm_exporttype_name(item))
+            for item in items
+            if ffi.wasm_externtype_kind(ffi.wasm_exporttype_type(item)) == KIND_FUNC
+        ]
+    finally:
+        ffi.wasm_exporttype_vec_delete(ctypes.byref(vec))
 
 
-def instantiate(context: Context, module: wasmtime.Module, externs: Iterable[Extern]) -> Any:
+def _text(name: int) -> str:
+    vec = ffi.wasm_byte_vec_t.from_address(name)
+    return ctypes.string_at(vec.data, vec.size).decode("utf-8")
+
+
+def instantiate(context: Context, module: Module, externs: Iterable[Extern]) -> Any:
     """A wasmtime_instance_t of the module.
 
-    Raises Trap where a segment does not fit, WasmtimeError where an import does not.
+    Raises Trap where a segment does not fit, EngineError where an import does not.
     """
     listed = list(externs)
     array = (ffi.wasmtime_extern_t * len(listed))(*listed)
     instance = ffi.wasmtime_instance_t()
-    trap = ctypes.POINTER(ffi.wasm_trap_t)()
+    trap = ctypes.c_void_p()
     check(
         ffi.wasmtime_instance_new(
-            context, module.ptr(), array, len(listed), ctypes.byref(instance), ctypes.byref(trap)
+            context, module.pointer, array, len(listed), ctypes.byref(instance), ctypes.byref(trap)
         )
     )
-    if trap:
-        raise wasmtime.Trap._from_ptr(trap)
+    if trap.value:
+        raise Trap(trap.value)
     return instance
 
 
@@ -116,9 +121,8 @@ def export(context: Context, instance: Any, name: str) -> Extern | None:
     """An export by name, or None. Looks only this one up: a module may export 100,000 functions."""
     extern = ffi.wasmtime_extern_t()
     encoded = name.encode("utf-8")
-    buffer = ctypes.create_string_buffer(encoded, len(encoded) + 1)
     found = ffi.wasmtime_instance_export_get(
-        context, ctypes.byref(instance), buffer, len(encoded), ctypes.byref(extern)
+        context, ctypes.byref(instance), encoded, len(encoded), ctypes.byref(extern)
     )
     return extern if found else None
 
@@ -135,12 +139,13 @@ def function_type(context: Context, function: Function) -> tuple[bytes, bytes]:
         ffi.wasm_functype_delete(type_)
 
 
-def _value_types(vec: Any) -> bytes:
+def _value_types(address: int) -> bytes:
     # wasm_valtype_kind aborts the process on v128 and most references: ask the newer call.
+    vec = ffi.wasm_pointer_vec_t.from_address(address)
     out = bytearray()
-    for i in range(vec.contents.size):
+    for i in range(vec.size):
         type_: Any = ffi.wasmtime_valtype_t()
-        ffi.wasmtime_valtype_new(vec.contents.data[i], ctypes.byref(type_))
+        ffi.wasmtime_valtype_new(vec.data[i], ctypes.byref(type_))
         if type_.kind < len(_VALUE_TYPES):
             out.append(_VALUE_TYPES[type_.kind])
         else:
@@ -168,17 +173,17 @@ def global_value(context: Context, global_: Any) -> tuple[int, int]:
 def call(context: Context, function: Function, slots: bytearray) -> Ended | None:
     """Call with raw slots, arguments in and results out. None, or what ended it.
 
-    The engine reports its own traps as Trap; what a host function returned, as WasmtimeError.
+    The engine reports its own traps as Trap; what a host function returned, as EngineError.
     """
-    trap = ctypes.POINTER(ffi.wasm_trap_t)()
+    trap = ctypes.c_void_p()
     count = len(slots) // SLOT
-    array = (ffi.wasmtime_val_raw_t * count).from_buffer(slots)
+    array = (ctypes.c_char * len(slots)).from_buffer(slots)
     error = ffi.wasmtime_func_call_unchecked(
         context, ctypes.byref(function), array, count, ctypes.byref(trap)
     )
     if error:
-        return wasmtime.WasmtimeError._from_ptr(error)
-    return wasmtime.Trap._from_ptr(trap) if trap else None
+        return EngineError(error)
+    return Trap(trap.value) if trap.value else None
 
 
 class TraceFrame(NamedTuple):
@@ -190,11 +195,11 @@ class TraceFrame(NamedTuple):
 
 def trace(ended: Ended) -> list[TraceFrame]:
     """The functions on the stack, innermost first."""
-    vec = ffi.wasm_frame_vec_t(0, None)
-    if isinstance(ended, wasmtime.Trap):
-        ffi.wasm_trap_trace(ended.ptr(), ctypes.byref(vec))
+    vec = ffi.wasm_pointer_vec_t(0, None)
+    if isinstance(ended, Trap):
+        ffi.wasm_trap_trace(ended.pointer, ctypes.byref(vec))
     else:
-        ffi.wasmtime_error_wasm_trace(ended.ptr(), ctypes.byref(vec))
+        ffi.wasmtime_error_wasm_trace(ended.pointer, ctypes.byref(vec))
     try:
         frames = []
         for i in range(vec.size):
@@ -208,6 +213,4 @@ def trace(ended: Ended) -> list[TraceFrame]:
 
 def new_trap(message: bytes) -> int:
     """The address of a new trap: what a host function returns to end the guest."""
-    return int(
-        ctypes.cast(ffi.wasmtime_trap_new(message, len(message)), ctypes.c_void_p).value or 0
-    )
+    return int(ffi.wasmtime_trap_new(message, len(message)))

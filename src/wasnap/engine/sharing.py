@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import wasmtime
-
 from wasnap.engine.code import Program
 from wasnap.engine.linear import Shared
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
+from wasnap.engine.objects import EngineError
 from wasnap.errors import UnsupportedModule
 from wasnap.wasm.types import I32, FuncType
 
@@ -20,7 +19,7 @@ def shared_memories(program: Program) -> dict[int, GuestMemory]:
             assert memory.maximum is not None, "validation asks for one"
             try:
                 shared = Shared.new(memory.minimum, memory.maximum, is64=memory.is64)
-            except wasmtime.WasmtimeError as error:
+            except EngineError as error:
                 raise UnsupportedModule(f"the shared memory cannot be had: {error}") from None
             found[i] = GuestMemory(shared)
     return found

@@ -25,12 +25,10 @@ import time
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import config, native, values
+from wasnap.engine import config, ffi, native, values
 from wasnap.engine.cache import Cache
 from wasnap.engine.code import compiled_text
+from wasnap.engine.objects import Store, check
 from wasnap.host.protocol import CLOCK, CLOCK_AHEAD_NS_MAX, RANDOM, Shortcut
 
 _PREVIEW1 = "wasi_snapshot_preview1"
@@ -112,9 +110,8 @@ _ANSWER = """(module
 class Shortcuts:
     """The shortcuts of one guest: ``door`` while it is linked, then ``connect``, then ``arm``."""
 
-    def __init__(self, store: wasmtime.Store, cache: Cache) -> None:
-        self._store = store
-        self._context = store._context()
+    def __init__(self, store: Store, cache: Cache) -> None:
+        self._context = store.context
         self._cache = cache
         self._doors: list[tuple[Shortcut, native.Extern, native.Extern]] = []
         self._answers: list[_Answer] = []
@@ -132,13 +129,12 @@ class Shortcuts:
     def connect(self, memory: native.Extern) -> None:
         """Put the answers behind the doors. ``memory``: the guest's, with 32-bit addresses."""
         if self._doors:
-            self._store.set_wasi(wasmtime.WasiConfig())  # grants nothing
+            granted = ffi.wasi_config_new()  # nothing
+            check(ffi.wasmtime_context_set_wasi(self._context, granted))
         for shortcut, table, long_way in self._doors:
             recipe = _RECIPES[shortcut.kind]
-            function = _wasi().get(self._store, _PREVIEW1, recipe.name)
-            assert isinstance(function, wasmtime.Func)
             module = compiled_text(recipe.text(_ANSWER), self._cache)
-            externs = (table, long_way, function._as_extern(), memory)
+            externs = (table, long_way, _wasi_function(self._context, recipe.name), memory)
             instance = native.instantiate(self._context, module, externs)
             began = _began(self._context, instance) if shortcut.kind == CLOCK else 0
             if began is not None:
@@ -174,7 +170,7 @@ class _Answer:
         value: Any = ffi.wasmtime_val_t(kind=1)  # WASMTIME_I64
         value.of.i64 = number
         extern: Any = self._globals[name]
-        native.check(
+        check(
             ffi.wasmtime_global_set(
                 self._context, ctypes.byref(extern.of.global_), ctypes.byref(value)
             )
@@ -183,11 +179,21 @@ class _Answer:
 
 
 @lru_cache(maxsize=1)
-def _wasi() -> wasmtime.Linker:
-    """wasmtime's own WASI, of which we take a function or two."""
-    linker = wasmtime.Linker(config.engine())
-    linker.define_wasi()
+def _wasi() -> int:
+    """wasmtime's own WASI, of which we take a function or two (address of a wasmtime_linker_t)."""
+    linker: int = ffi.wasmtime_linker_new(config.engine())
+    check(ffi.wasmtime_linker_define_wasi(linker))
     return linker
+
+
+def _wasi_function(context: native.Context, name: str) -> native.Extern:
+    module, function = _PREVIEW1.encode(), name.encode()
+    extern = ffi.wasmtime_extern_t()
+    found = ffi.wasmtime_linker_get(
+        _wasi(), context, module, len(module), function, len(function), ctypes.byref(extern)
+    )
+    assert found and extern.kind == native.KIND_FUNC, name
+    return extern
 
 
 def _began(context: native.Context, instance: Any) -> int | None:

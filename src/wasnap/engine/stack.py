@@ -19,11 +19,10 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native, tables, values
+from wasnap.engine import ffi, native, tables, values
 from wasnap.engine.code import HOT, Continuation, Program, successor
 from wasnap.engine.control import Control
+from wasnap.engine.objects import check
 from wasnap.engine.state import ThreadState
 from wasnap.errors import CannotResume
 from wasnap.instrument import abi
@@ -78,9 +77,7 @@ class Stack:
     def fp(self, address: int) -> None:
         value = ffi.wasmtime_val_t(kind=0)  # WASMTIME_I32
         value.of.i32 = ctypes.c_int32(address).value
-        native.check(
-            ffi.wasmtime_global_set(self._context, ctypes.byref(self._fp), ctypes.byref(value))
-        )
+        check(ffi.wasmtime_global_set(self._context, ctypes.byref(self._fp), ctypes.byref(value)))
 
     def capture(self) -> bytes:
         """The static area and the frames: bytes 16 .. fp of the control memory."""

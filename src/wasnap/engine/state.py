@@ -39,7 +39,7 @@ class Interrupted(msgspec.Struct, frozen=True):
     - ``frames``: its call frames, as they lay in the control memory from ``frames_base`` on;
     - ``refs``: function indices of the function references that live in them, -1 for null;
     - ``pending``, ``entries``, ``entry``: as in ``ThreadState``;
-    - ``stack_pointer``: what ``__stack_pointer`` was, if it was moved out of the way.
+    - ``stack_pointer``: what ``__stack_pointer`` was, if the module exports it.
     """
 
     frames: bytes

@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
-import wasmtime
-from wasmtime import _ffi as ffi
-
-from wasnap.engine import native
+from wasnap.engine import ffi, native
+from wasnap.engine.objects import check
 from wasnap.errors import CannotResume, Unsaveable
 from wasnap.instrument import abi
 
@@ -23,6 +21,8 @@ NULL: Final = -1
 _FUNCREF: Final = 5  # WASMTIME_FUNCREF, a wasmtime_valkind_t
 _EXTERNREF: Final = 6
 _WASM_EXTERNREF: Final = 128  # a wasm_valkind_t
+_WASM_FUNCREF: Final = 129
+_NO_MAXIMUM: Final = 0xFFFFFFFF  # of a wasm_limits_t
 _STORE_AND_POINTER = Struct("<QQ")
 _VALUE_AT: Final = ffi.wasmtime_val_t.of.offset
 
@@ -111,11 +111,13 @@ class Tables:
 
 def new(context: native.Context, minimum: int, maximum: int | None) -> Any:
     """A wasmtime_table_t of null function references."""
-    type_ = wasmtime.TableType(wasmtime.ValType.funcref(), wasmtime.Limits(minimum, maximum))
-    initial, table = null(), ffi.wasmtime_table_t()
-    native.check(
-        ffi.wasmtime_table_new(context, type_.ptr(), ctypes.byref(initial), ctypes.byref(table))
-    )
+    limits = ffi.wasm_limits_t(minimum, _NO_MAXIMUM if maximum is None else maximum)
+    type_ = ffi.wasm_tabletype_new(ffi.wasm_valtype_new(_WASM_FUNCREF), ctypes.byref(limits))
+    initial, table = null(), ffi.wasmtime_item_t()
+    try:
+        check(ffi.wasmtime_table_new(context, type_, ctypes.byref(initial), ctypes.byref(table)))
+    finally:
+        ffi.wasm_tabletype_delete(type_)
     return table
 
 
@@ -133,7 +135,7 @@ def reference(function: native.Function) -> Any:
 
 def set_element(context: native.Context, table: Any, i: int, value: Any) -> None:
     """Set one element of a table of functions."""
-    native.check(ffi.wasmtime_table_set(context, ctypes.byref(table), i, ctypes.byref(value)))
+    check(ffi.wasmtime_table_set(context, ctypes.byref(table), i, ctypes.byref(value)))
 
 
 def grow(context: native.Context, table: Any, missing: int) -> None:
@@ -150,7 +152,7 @@ def grow(context: native.Context, table: Any, missing: int) -> None:
 def _kind(context: native.Context, table: Any) -> int:
     """The wasmtime_valkind_t of a table's elements; the guest gets no external ones but null."""
     type_ = ffi.wasmtime_table_type(context, ctypes.byref(table))
-    kind: int = ffi.wasm_valtype_kind(ffi.wasm_tabletype_element(type_))  # type: ignore[assignment]
+    kind = ffi.wasm_valtype_kind(ffi.wasm_tabletype_element(type_))
     ffi.wasm_tabletype_delete(type_)
     return _EXTERNREF if kind == _WASM_EXTERNREF else _FUNCREF
 

@@ -7,29 +7,27 @@ engine records the innermost 20 frames.
 
 from __future__ import annotations
 
-import wasmtime
-from wasmtime import TrapCode
-
 from wasnap.engine import native
+from wasnap.engine.objects import Trap
 from wasnap.errors import GuestTrap
 from wasnap.instrument import abi
 
-MESSAGES: dict[TrapCode, str] = {
-    TrapCode.STACK_OVERFLOW: "call stack exhausted",
-    TrapCode.MEMORY_OUT_OF_BOUNDS: "out of bounds memory access",
-    TrapCode.HEAP_MISALIGNED: "unaligned atomic",
-    TrapCode.TABLE_OUT_OF_BOUNDS: "undefined element: out of bounds table access",
-    TrapCode.INDIRECT_CALL_TO_NULL: "uninitialized element",
-    TrapCode.BAD_SIGNATURE: "indirect call type mismatch",
-    TrapCode.INTEGER_OVERFLOW: "integer overflow",
-    TrapCode.INTEGER_DIVISION_BY_ZERO: "integer divide by zero",
-    TrapCode.BAD_CONVERSION_TO_INTEGER: "invalid conversion to integer",
-    TrapCode.UNREACHABLE: "unreachable",
-    TrapCode.ATOMIC_WAIT_NON_SHARED_MEMORY: "expected shared memory",
-    TrapCode.NULL_REFERENCE: "null reference",
-    TrapCode.UNCAUGHT_EXCEPTION: "uncaught exception",
+MESSAGES: dict[int, str] = {
+    0: "call stack exhausted",  # STACK_OVERFLOW
+    1: "out of bounds memory access",  # MEMORY_OUT_OF_BOUNDS
+    2: "unaligned atomic",  # HEAP_MISALIGNED
+    3: "undefined element: out of bounds table access",  # TABLE_OUT_OF_BOUNDS
+    4: "uninitialized element",  # INDIRECT_CALL_TO_NULL
+    5: "indirect call type mismatch",  # BAD_SIGNATURE
+    6: "integer overflow",  # INTEGER_OVERFLOW
+    7: "integer divide by zero",  # INTEGER_DIVISION_BY_ZERO
+    8: "invalid conversion to integer",  # BAD_CONVERSION_TO_INTEGER
+    9: "unreachable",  # UNREACHABLE
+    12: "expected shared memory",  # ATOMIC_WAIT_NON_SHARED_MEMORY
+    13: "null reference",  # NULL_REFERENCE
+    49: "uncaught exception",  # UNCAUGHT_EXCEPTION
 }
-"""By the engine's code; the words are those of the specification's test suite."""
+"""By the engine's code (wasmtime_trap_code_t); the words are those of the specification's test suite."""
 
 _UNCAUGHT = "thrown Wasm exception"
 
@@ -40,7 +38,7 @@ def guest_trap(trap: native.Ended, functions: int = 1 << 32, thread: int = 0) ->
     ``functions``: how many the guest's module has; those behind them are ours. ``thread``: its
     number, told unless it is the main thread.
     """
-    code = trap.trap_code if isinstance(trap, wasmtime.Trap) else None
+    code = trap.code if isinstance(trap, Trap) else None
     if code is not None and code in MESSAGES:
         message = MESSAGES[code]
     elif _UNCAUGHT in str(trap):

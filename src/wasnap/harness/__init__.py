@@ -20,7 +20,15 @@ from wasnap.harness.differential import (
     undisturbed,
 )
 from wasnap.harness.everywhere import Everywhere, everywhere
-from wasnap.harness.instance import Global, Import, Instance, Memory, Table, invoke
+from wasnap.harness.instance import (
+    Global,
+    Import,
+    Imports,
+    Instance,
+    Memory,
+    Table,
+    invoke,
+)
 from wasnap.harness.job import Difference, Job, Make, Outcome, Reference, Report
 from wasnap.harness.kills import killed
 from wasnap.harness.later import later
@@ -31,6 +39,7 @@ __all__ = [
     "Everywhere",
     "Global",
     "Import",
+    "Imports",
     "Instance",
     "Job",
     "Make",

@@ -11,6 +11,7 @@ import click
 
 from wasnap.errors import WasnapError
 from wasnap.harness import MODES, Difference, Job, Reference, differential
+from wasnap.host import UnknownImports
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -20,6 +21,9 @@ from wasnap.harness import MODES, Difference, Job, Reference, differential
 @click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), help="All by default.")
 @click.option("--dir", "dirs", multiple=True, metavar="HOST[::GUEST]", help="Copied for each run.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE")
+@click.option("--unknown-imports", type=click.Choice(["refuse", "trap", "zero"]), default="refuse")
+@click.option("--invoke", metavar="EXPORT", help="Run this function, not _start.")
+@click.option("--stdin", type=click.Path(path_type=Path, exists=True), help="A file (empty).")
 @click.option("--system-clock", is_flag=True, help="The results do not depend on the time.")
 @click.argument("module", type=click.Path(path_type=Path, exists=True))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -30,6 +34,9 @@ def main(
     modes: tuple[str, ...],
     dirs: tuple[str, ...],
     env: tuple[str, ...],
+    unknown_imports: UnknownImports,
+    invoke: str | None,
+    stdin: Path | None,
     system_clock: bool,
     module: Path,
     args: tuple[str, ...],
@@ -49,11 +56,20 @@ def main(
     def make(world: Path) -> Job:
         copies = {}
         for i, (guest, host) in enumerate(mappings):
-            shutil.copytree(host, world / str(i), symlinks=True)
-            copies[guest] = world / str(i)
-        outputs = tuple(path for copy in copies.values() for path in copy.rglob("*"))
-        files = tuple(path for path in outputs if path.is_file())
-        return Job(module, args, copies, files, variables)
+            copies[guest] = (
+                world / f"{i}{guest.replace('/', '_')}"
+            )  # what a difference is called by
+            shutil.copytree(host, copies[guest], symlinks=True)
+        return Job(
+            module,
+            args,
+            copies,
+            tuple(copies.values()),
+            variables,
+            stdin,
+            unknown_imports=unknown_imports,
+            invoke=invoke,
+        )
 
     references: dict[bool, Reference] = {}
     with tempfile.TemporaryDirectory(prefix="wasnap-harness-") as directory:

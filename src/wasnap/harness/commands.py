@@ -42,6 +42,8 @@ def from_the_start(job: Job, journal: Path) -> list[str]:
     options = ["--journal", str(journal), "--unknown-imports", job.unknown_imports]
     for name, value in job.env.items():
         options += ["--env", f"{name}={value}"]
+    if job.invoke is not None:
+        options += ["--invoke", job.invoke]
     return [*options, str(job.module), *job.args]
 
 

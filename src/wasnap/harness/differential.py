@@ -38,6 +38,7 @@ from wasnap.harness.job import (
     Report,
     compare,
     outcome,
+    printed,
     process_of,
     written,
 )
@@ -102,14 +103,17 @@ def chain(
     directory: Path,
     *,
     links: int,
+    step: int | None = None,
     commands: bool = False,
     system_clock: bool = False,
 ) -> int:
     """Stop the job and resume it in a new instance so many times, evenly; compare what came of it.
 
     ``commands``: each link is a command of its own (``wasnap run``, then ``wasnap resume``), which
-    a timer stops; else a Process in this one, stopped at counted safepoints. Returns how many links
-    there were; the last ones may be missing where nothing could be stopped. Raises Difference.
+    a timer stops; else a Process in this one, stopped at counted safepoints: every ``step``, which
+    a guest with threads needs, as its undisturbed run tells only what its main thread passed, and
+    that differs from run to run. Returns how many links there were; the last ones may be missing
+    where nothing could be stopped. Raises Difference.
     """
     with _scratch(directory, "undisturbed") as where:
         reference = undisturbed(make, where, counted=not commands, system_clock=system_clock)
@@ -118,7 +122,7 @@ def chain(
             found, done = _chain_of_commands(make, where, links, reference.seconds / (links + 1))
         else:
             run = _Run(make, where, system_clock=system_clock)
-            found = run.chain(max(1, reference.safepoints // (links + 1)), links)
+            found = run.chain(step or max(1, reference.safepoints // (links + 1)), links)
             done = len(run.taken)
         compare(f"after {done} links", found, reference.outcome)
     return done
@@ -141,7 +145,7 @@ class _Run:
         with ExitStack() as files:
             process, stdout = self._process(files, counted, journal=None)
             code = process.run()
-            return process, outcome(code, stdout.read_bytes(), self.job)
+            return process, outcome(code, printed(process, stdout), self.job)
 
     def disturb(
         self,
@@ -167,7 +171,7 @@ class _Run:
                 asking.start()
                 code = process.run()
                 asking.join()
-            found = outcome(code, stdout.read_bytes(), self.job)
+            found = outcome(code, printed(process, stdout), self.job)
         compare("in place", found, reference.outcome)
         report.snapshots += len(self.taken)
         for snapshot in self.taken:
@@ -176,16 +180,16 @@ class _Run:
 
     def chain(self, step: int, links: int) -> Outcome:
         """A snapshot every ``step`` safepoints, each resumed by a process that takes the next."""
-        printed = b""
+        output = b""
         for link in range(links + 1):
             with ExitStack() as files:
                 steps = [step] if link < links else []
                 process, stdout = self._process(files, steps, self.journal, chained=True)
                 code = process.run()
-                printed += stdout.read_bytes()
+                output += printed(process, stdout)
             if len(self.taken) == link:  # it came to its end
                 break
-        return outcome(code, printed, self.job)
+        return outcome(code, output, self.job)
 
     def _process(
         self,
@@ -238,7 +242,7 @@ def _chain_of_commands(
     world.mkdir()
     job = make(world)
     journal = directory / "journal"
-    printed = b""
+    output = b""
     for link in range(links + 1):
         options = ["--snapshot-timer", str(timer), "--stop-after-snapshot"] if link < links else []
         if link:
@@ -247,10 +251,10 @@ def _chain_of_commands(
             command = ["run", *options, *job.options(), *commands.from_the_start(job, journal)]
         begun = commands.newest(journal)
         done = commands.wasnap(*command, job=job)
-        printed += done.stdout
+        output += done.stdout
         if done.returncode or commands.newest(journal) == begun:  # it came to its end
             break
-    return outcome(done.returncode, printed, job), link
+    return outcome(done.returncode, output, job), link
 
 
 def _ask(process: Process, times: list[float]) -> None:

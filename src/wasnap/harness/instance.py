@@ -8,9 +8,10 @@ Values: i32 and i64 are signed ints, f32 and f64 floats, a v128 is 16 bytes. Wit
 all unsigned ints with the value's bits, which keeps what a NaN carries; a reference can only be
 given as 0 (null), and is 0 or not 0 where it comes back.
 
-An import is a Python function that takes and returns such values (a tuple for several, None for
-none), or a ``Global``, ``Memory`` or ``Table`` from here. What it raises ends the call and comes
-out of ``invoke``.
+Imports come by (module, name), or by module and then by name. One is a Python function that takes
+and returns such values (a tuple for several, None for none), a number for a global, or a
+``Global``, ``Memory`` or ``Table`` from here. What a function raises ends the call and comes out of
+``invoke``.
 """
 
 from __future__ import annotations
@@ -41,14 +42,18 @@ from wasnap.host import SystemClock
 from wasnap.host.futex import Futexes
 from wasnap.host.protocol import Call, HostFunction
 from wasnap.instrument import abi
-from wasnap.wasm.types import F32, F64, I32, I64, V128
+from wasnap.wasm.decode import decode
+from wasnap.wasm.types import F32, F64, I32, I64, V128, GlobalType
 
 __all__ = ["Global", "Instance", "Memory", "Table", "invoke"]
 
 Value: TypeAlias = int | float | bytes
 Result: TypeAlias = Value | tuple[Value, ...] | None
-Import: TypeAlias = Callable[..., Any] | Global | Memory | Table | HostFunction
+Import: TypeAlias = Callable[..., Any] | int | float | Global | Memory | Table | HostFunction
 """A ``HostFunction`` is what it is: it gets the ``Call``, and raw values."""
+
+Imports: TypeAlias = Mapping[Any, Any]
+"""``Import``s by (module, name), or by module, then by name."""
 
 _FLOATS = {F32: Struct("<f"), F64: Struct("<d")}
 _BITS = {I32: 32, I64: 64}
@@ -74,7 +79,7 @@ class Instance:
     def __init__(
         self,
         module: bytes,
-        imports: Mapping[tuple[str, str], Import] | None = None,
+        imports: Imports | None = None,
         *,
         stop_every: int = 1,
         fresh: bool = False,
@@ -87,7 +92,7 @@ class Instance:
         self._types = {
             (i.module, i.name): Signature(i.params, i.results) for i in self._program.info.imports
         }
-        self._imports = dict(imports or {})
+        self._imports = _defined(module, _flat(imports or {}))
         clock = SystemClock()
         self._futexes = Futexes(lambda: clock).functions()
         self._guest = self._new_guest()
@@ -187,7 +192,7 @@ def invoke(
     module: bytes,
     export: str,
     args: Sequence[Any] = (),
-    imports: Mapping[tuple[str, str], Import] | None = None,
+    imports: Imports | None = None,
     *,
     stop_every: int = 1,
     fresh: bool = False,
@@ -223,6 +228,38 @@ def from_raw(type_: int, raw: int) -> Value:
     if type_ == V128:
         return raw.to_bytes(16, "little")
     return raw
+
+
+def _flat(imports: Imports) -> dict[tuple[str, str], Import]:
+    """Imports by (module, name)."""
+    found: dict[tuple[str, str], Import] = {}
+    for key, given in imports.items():
+        if isinstance(key, tuple):
+            found[key] = given
+        else:
+            found.update(((key, name), each) for name, each in given.items())
+    return found
+
+
+def _defined(
+    module: bytes, imports: dict[tuple[str, str], Import]
+) -> dict[tuple[str, str], Definition | Callable[..., Any]]:
+    """The same, with numbers as globals of the types that the module asks for."""
+    numbers = {name for name, given in imports.items() if isinstance(given, (int, float))}
+    types = {}
+    if numbers:
+        types = {
+            (i.module, i.name): i.type.value
+            for i in decode(module).imports
+            if isinstance(i.type, GlobalType)
+        }
+    found: dict[tuple[str, str], Definition | Callable[..., Any]] = {}
+    for name, given in imports.items():
+        if not isinstance(given, (int, float)):
+            found[name] = given
+        elif name in types:
+            found[name] = Global(to_raw(types[name], given))
+    return found
 
 
 def _host_function(

@@ -25,7 +25,7 @@ class Job:
     ``dirs``: guest path -> host directory. ``mappings``: those of other kinds (``--tmp``,
     ``--overlay``), by guest path, too. ``outputs``: files, or directories with all that is in them,
     that must come out the same.
-    ``stdin``: a file, or None for an empty one. ``unknown_imports``: as for ``Process``.
+    ``stdin``: a file, or None for an empty one. ``unknown_imports``, ``invoke``: as for ``Process``.
     """
 
     module: Path
@@ -36,6 +36,7 @@ class Job:
     stdin: Path | None = None
     unknown_imports: UnknownImports = "refuse"
     mappings: Mapping[str, host.Mapping] = field(default_factory=dict)
+    invoke: str | None = None
 
     def moved(self, source: Path, target: Path) -> Job:
         """The same job in ``target``, a copy of ``source``; what lies outside stays shared."""
@@ -139,8 +140,14 @@ def process_of(
         stderr=opened(files, directory / "stderr", os.O_WRONLY | os.O_CREAT),
         random=SeededRandom(b"harness"),
         unknown_imports=job.unknown_imports,
+        invoke=job.invoke if fresh else None,
         **options,
     )
+
+
+def printed(process: Process, stdout: Path) -> bytes:
+    """What a command prints: the guest's output, and what an invoked function returned."""
+    return stdout.read_bytes() + "".join(f"{result}\n" for result in process.results).encode()
 
 
 def written(journal: Path, snapshot: int) -> int:

@@ -39,7 +39,13 @@ O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 """Only a place in the tree: enough for fstat, and to be a parent directory."""
 
 _ATTEMPTS = 128
-"""openat2 gives EAGAIN when a rename anywhere raced with a ``..``: worth another try."""
+"""openat2 gives EAGAIN when a rename anywhere raced with a ``..``: worth another try. On a machine that
+renames all the time we walk in the end."""
+
+
+def storable(time_ns: int) -> int:
+    """A file's time as records hold it: outside the years 1677 to 2554 it is one of their ends."""
+    return min(max(time_ns, -(1 << 63)), (1 << 64) - 1)
 
 
 def os_error(number: int) -> OSError:
@@ -77,8 +83,8 @@ def _bind_openat2() -> Callable[[int, bytes, int, int], int] | None:
                 return int(fd)
             number = get_errno()
             if number not in (errno.EAGAIN, errno.EINTR):
-                break
-        raise os_error(errno.EPERM if number == errno.EXDEV else number)
+                raise os_error(errno.EPERM if number == errno.EXDEV else number)
+        return walk(at, path, flags, mode)
 
     try:
         probe = os.open(".", os.O_RDONLY | os.O_DIRECTORY)

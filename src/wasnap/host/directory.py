@@ -65,7 +65,7 @@ class HostDirectory(Directory):
         self.path = path
 
     def set_times(self, access: int | None, modification: int | None) -> None:
-        self.may_change()
+        self.root.may_change(self.fileno)
         self._set_times(self.fileno, lambda: set_times(self.fileno, access, modification))
 
     def _set_times(self, fd: int, call: Callable[[], None]) -> None:
@@ -99,6 +99,8 @@ class HostDirectory(Directory):
         else:
             fileno = open_beneath(self.fileno, path, flags)
         mode = os.fstat(fileno).st_mode
+        if want.writable or want.truncate:
+            self._still_may_change(fileno)
         path = path if self.path == b"." else b"%s/%s" % (self.path, path)
         if stat.S_ISDIR(mode):
             rights, inheriting = self.inheriting & r.DIRECTORY, self.inheriting
@@ -112,6 +114,21 @@ class HostDirectory(Directory):
                 opened.close()
                 raise
         return opened
+
+    def _still_may_change(self, fileno: int) -> None:
+        """What was opened for that."""
+        try:
+            self.root.may_change(fileno)
+        except OSError:
+            os.close(fileno)
+            raise
+
+    @contextmanager
+    def _parent(self, path: bytes, *, goes: bool = False) -> Iterator[tuple[int, bytes]]:
+        """``beneath.parent`` of a name that may be changed."""
+        with parent(self.fileno, path) as (fd, name):
+            self.root.may_change(fd, name, goes=goes)
+            yield fd, name
 
     def _open_noted(self, history: History, path: bytes, want: Want, flags: int) -> int:
         """Open it, or make it; what is there is not cut yet."""
@@ -130,7 +147,7 @@ class HostDirectory(Directory):
                         os.close(fileno)
                         raise os_error(errno.EISDIR)
                     return fileno
-            with parent(self.fileno, path) as (fd, name):
+            with self._parent(path) as (fd, name):
                 try:
                     target = os.readlink(name, dir_fd=fd)
                 except OSError:  # it is no link
@@ -156,7 +173,7 @@ class HostDirectory(Directory):
 
     def make_directory(self, path: bytes) -> None:
         self.may_change()
-        with parent(self.fileno, path) as (fd, name):
+        with self._parent(path) as (fd, name):
             if self.root.history is None:
                 os.mkdir(name, dir_fd=fd)
             else:
@@ -164,7 +181,7 @@ class HostDirectory(Directory):
 
     def remove_directory(self, path: bytes) -> None:
         self.may_change()
-        with parent(self.fileno, path) as (fd, name):
+        with self._parent(path) as (fd, name):
             if self.root.history is None:
                 os.rmdir(name, dir_fd=fd)
             else:
@@ -172,7 +189,7 @@ class HostDirectory(Directory):
 
     def unlink(self, path: bytes) -> None:
         self.may_change()
-        with parent(self.fileno, path) as (fd, name):
+        with self._parent(path, goes=True) as (fd, name):
             if self.root.history is None:
                 os.unlink(name, dir_fd=fd)
             else:
@@ -180,7 +197,8 @@ class HostDirectory(Directory):
 
     def rename(self, old: bytes, to: Directory, new: bytes) -> None:
         to = self._both_may_change(to)
-        with parent(self.fileno, old) as (fd, name), parent(to.fileno, new) as (to_fd, to_name):
+        source, target = self._parent(old, goes=True), to._parent(new, goes=True)
+        with source as (fd, name), target as (to_fd, to_name):
             if self.root.history is None:
                 os.rename(name, to_name, src_dir_fd=fd, dst_dir_fd=to_fd)
             else:
@@ -196,7 +214,7 @@ class HostDirectory(Directory):
 
     def link(self, old: bytes, to: Directory, new: bytes) -> None:
         to = self._both_may_change(to)
-        with parent(self.fileno, old) as (fd, name), parent(to.fileno, new) as (to_fd, to_name):
+        with self._parent(old) as (fd, name), to._parent(new) as (to_fd, to_name):
             if name.endswith(b"/"):  # the kernel would follow a symbolic link called so
                 mode = self.stat_at(old, follow=True).st_mode
                 raise os_error(errno.EPERM if stat.S_ISDIR(mode) else errno.ENOTDIR)
@@ -210,7 +228,7 @@ class HostDirectory(Directory):
         self.may_change()
         if target.startswith(b"/"):
             raise os_error(errno.EPERM)
-        with parent(self.fileno, path) as (fd, name), _slash_means_directory(self, path):
+        with self._parent(path) as (fd, name), _slash_means_directory(self, path):
             if self.root.history is None:
                 os.symlink(target, name, dir_fd=fd)
             else:
@@ -235,11 +253,12 @@ class HostDirectory(Directory):
             # A descriptor made by O_PATH is good for its name in /proc only.
             target = f"/proc/self/fd/{fd}" if O_PATH else fd
             try:
+                self.root.may_change(fd)
                 self._set_times(fd, lambda: set_times(target, access, modification))
             finally:
                 os.close(fd)
             return
-        with parent(self.fileno, path) as (fd, name):
+        with self._parent(path) as (fd, name):
             now = os.stat(name, dir_fd=fd, follow_symlinks=False)
             access = now.st_atime_ns if access is None else access
             modification = now.st_mtime_ns if modification is None else modification

@@ -9,14 +9,13 @@ comes back as an unlinked temporary file; several descriptors of it share one.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 
 import msgspec
 
 from . import rights as r
-from .beneath import os_error
+from .beneath import storable
 from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .history import Touched
 from .protocol import Call
@@ -131,8 +130,7 @@ class HostFile(Descriptor):
         self.fdflags = self.fdflags & ~changeable | fdflags & changeable
 
     def set_times(self, access: int | None, modification: int | None) -> None:
-        if self.root.readonly:
-            raise os_error(errno.EROFS)
+        self.root.may_change(self.fileno)
         history = self.root.history
         if history is None:
             set_times(self.fileno, access, modification)
@@ -165,7 +163,7 @@ class HostFile(Descriptor):
             offset=os.lseek(self.fileno, 0, os.SEEK_CUR),
             size=status.st_size,
             identity=identity,
-            modified=status.st_mtime_ns,
+            modified=storable(status.st_mtime_ns),
         )
 
     def _content(self, size: int) -> bytes:

@@ -117,6 +117,18 @@ class Made(Protocol):
         """It is not needed."""
 
 
+Interruption: TypeAlias = tuple[str, tuple[int, ...]]
+"""An export of the guest without results, and its i32 arguments."""
+
+
+class Inside(NamedTuple):
+    """``what`` a thread is inside of; ``by_table``: whether that has called what it called last
+    through a table, and not by name."""
+
+    what: Interruption
+    by_table: bool
+
+
 class StackCopy(msgspec.Struct, frozen=True):
     """A guest thread's call stack, for the thread that it was copied of; the engine's own words.
 
@@ -238,6 +250,17 @@ class Call(Protocol):
     def alone(self) -> bool:
         """Whether all other guest threads have ended."""
 
+    def exports(self, name: str) -> bool:
+        """Whether the guest exports a function of this name."""
+
+    def interruption(self) -> Inside | None:
+        """The innermost of those the thread is inside of. Of a call that raised ``Unwind`` and is
+        completed now."""
+
+    def abandon(self) -> None:
+        """Have this call, which raised ``Unwind`` and is completed now, not return: the innermost
+        interruption is over, and what it interrupted goes on as if it had not been."""
+
     def copy_stack(self) -> StackCopy:
         """The thread's call stack, up to this call, which raised ``Unwind`` and is completed now."""
 
@@ -283,10 +306,6 @@ class Registry(Protocol):
 
     def ended(self, process: int, code: int, signal: int) -> None:
         """A process, but not the first one, has."""
-
-
-Interruption: TypeAlias = tuple[str, tuple[int, ...]]
-"""An export of the guest without results, and its i32 arguments."""
 
 
 class Interrupter(Protocol):
@@ -337,10 +356,10 @@ class Shortcut(NamedTuple):
 
 
 class Loaded(Protocol):
-    """The code of a program, and the module that it is of."""
+    """The code of a program; the engine's own. ``sha256``: of the module that it is of."""
 
     @property
-    def module(self) -> bytes: ...
+    def sha256(self) -> bytes: ...
 
 
 Provider: TypeAlias = "Callable[[Iterable[ImportInfo]], Callable[[str, str], HostFunction | None]]"

@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .beneath import storable
 from .config import Files
 from .descriptors import Missing, Scene
 from .directory import DirectoryState
@@ -30,7 +31,11 @@ from .root import HostRoot, Place
 log = logging.getLogger(__name__)
 
 _SHOWN = 20
-HINT = (
+HINT_MISSING = (
+    "no resume goes on without what was open: put it back under its name, or give the directory in "
+    "which it lies (--dir HOST::GUEST)"
+)
+HINT_DIFFERENT = (
     "give the same directories, with their files as they were; --files=rewind goes on and leaves "
     "alone what others changed, --files=keep goes on with all files as they are"
 )
@@ -61,8 +66,10 @@ class Rewind:
             except NoHistory as why:
                 log.warning("changes to files after the snapshot cannot be undone: %s", why)
 
-    def check(self, descriptors: Iterable[FileState | DirectoryState], scene: Scene) -> list[str]:
-        """What is not there and must be, or is different and refused; tells of what is let pass."""
+    def check(
+        self, descriptors: Iterable[FileState | DirectoryState], scene: Scene
+    ) -> tuple[list[str], list[str]]:
+        """What is not there and must be; what is different and refused. Tells of what is let pass."""
         keep = self._files == "keep"
         tree = Tree() if self._plan is None or keep else self._plan.tree
         missing: dict[str, None] = {}
@@ -76,13 +83,14 @@ class Rewind:
             if state.place is None:
                 continue
             node = _find(tree, root, state.place)
-            if node is None:
-                missing[f"{state.place} is not there"] = None
-            elif isinstance(state, DirectoryState):
-                if not node.is_directory:
-                    missing[f"{state.place} is not a directory any more"] = None
-            elif not node.is_file:
-                missing[f"{state.place} is not a regular file any more"] = None
+            wrong = _unlike(state, node)
+            if wrong is not None:
+                missing[f"{state.place} {wrong}"] = None
+                different = {
+                    text: None for text in different if not text.startswith(f"{state.place} ")
+                }
+            elif isinstance(state, DirectoryState) or node is None:
+                continue
             elif state.access.writable and root.readonly:
                 text = f"{state.place} was open for writing, but {state.guest} is read-only"
                 missing[text] = None
@@ -93,12 +101,11 @@ class Rewind:
         if self._files == "rewind":
             for text in different:
                 log.warning("%s: left as it is", text)
-            return list(missing)
-        if keep:
-            return list(missing)
+        if keep or self._files == "rewind":
+            return list(missing), []
         if self._plan is not None and self._files == "fail":
             different |= self._plan.own
-        return list(missing | different)
+        return list(missing), list(different)
 
     def carry_out(self) -> History | None:
         """Undo what is to be undone; where changes are noted from here on. Raises CannotResume,
@@ -129,13 +136,22 @@ def _find(tree: Tree, root: HostRoot, place: Place) -> Node | None:
     return tree.get(real if place.path == b"." else os.path.join(real, place.path))
 
 
+def _unlike(state: FileState | DirectoryState, node: Node | None) -> str | None:
+    """Why what was open cannot be opened again."""
+    if node is None:
+        return "is not there"
+    if isinstance(state, DirectoryState):
+        return None if node.is_directory else "is not a directory any more"
+    return None if node.is_file else "is not a regular file any more"
+
+
 def _difference(state: FileState, node: Node) -> str | None:
     """What is not as it was about a file that nothing is undone in."""
     if node.changed or node.status is None:
         return None
     if node.status.st_size != state.size:
         return f"{state.place} has {node.status.st_size} bytes, and had {state.size}"
-    if node.status.st_mtime_ns != state.modified:
+    if storable(node.status.st_mtime_ns) != state.modified:
         return f"{state.place} was changed after the snapshot"
     return None
 

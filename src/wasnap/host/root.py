@@ -7,6 +7,7 @@ file, or a directory above it, since it was opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,12 @@ import msgspec
 
 from ..errors import Unsaveable
 from . import rights as r
-from .beneath import O_PATH, open_beneath
+from .beneath import O_PATH, open_beneath, os_error
 from .config import Mapping
 from .descriptors import Access, Missing
 from .history.places import kernels_path, path_of
 from .mapped import Root
+from .own import Own
 
 if TYPE_CHECKING:
     from .directory import HostDirectory
@@ -56,20 +58,29 @@ class HostRoot(Root):
     """The mapping. Its descriptor outlives the guest's preopen, which the guest may close.
 
     ``history``: where changes to it are noted before they are made; None: nowhere, nobody is ever
-    going to undo them.
+    going to undo them. ``own``: what of the journal lies in it; None: nothing.
     """
 
-    __slots__ = ("fileno", "history")
+    __slots__ = ("fileno", "history", "own")
 
     def __init__(self, mapping: Mapping) -> None:
         super().__init__(mapping)
         self.fileno = os.open(mapping.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.history: History | None = None
+        self.own: Own | None = None
 
     @property
     def guest(self) -> str:
         """The path the guest knows it by."""
         return self.mapping.guest
+
+    def may_change(self, fileno: int, name: bytes = b"", *, goes: bool = False) -> None:
+        """``name`` in an open directory beneath it, or what is open itself; see ``Own.check``.
+        Raises OSError: EROFS in a read-only mapping, EACCES for what is the journal's."""
+        if self.readonly:
+            raise os_error(errno.EROFS)
+        if self.own is not None:
+            self.own.check(fileno, name, goes=goes)
 
     def preopen(self) -> HostDirectory:
         from .directory import HostDirectory  # it needs this module

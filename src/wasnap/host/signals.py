@@ -1,4 +1,5 @@
-"""Signals among the guest's own threads and processes, its handlers and its alarms; what happens where none is.
+"""Signals to the guest, from its own threads and processes and from outside, its handlers and its alarms;
+and what happens where it has none.
 
 A signal is kept for its thread until that is unwound and asks what to run (``protocol.Interrupter``):
 then the guest's *callback* is called with its number, an export that its libc names and that finds
@@ -9,7 +10,15 @@ the call returns; any other is interrupted, and a call that it waits in gives EI
   runs; another may interrupt that.
 - If the callback is no export, all signals wait (a libc blocks them so). If none was ever named, a
   signal has its usual effect on a process without handlers; SIGKILL and SIGSTOP always have.
-- Alarms go to the main thread. They are kept as moments of the guest's monotonic time.
+- Alarms, and what comes from outside (``deliver``), go to the main thread. Alarms are kept as moments
+  of the guest's monotonic time.
+
+Whether there is a handler for a signal, only the guest's libc knows; its callback is called for all.
+wasix-libc says so by what it does next: where there is none, the callback itself blocks all signals,
+and then prints a line and aborts, whatever the signal is. A handler is called through a table. So
+when the callback blocks signals by a call that is none through a table, it is left as if it had
+returned, and the signal has its usual effect: an end by its own exit code, a stop that can be
+continued. (Signals that tell of a fault, SIGABRT and its like, are left to the libc.)
 
 A child begins with the callback and nothing that waits; another program in a process's place with
 what waits, the alarms, and no callback. What others send goes to the main thread.
@@ -37,6 +46,20 @@ SIGCHLD: Final = 17
 """WASIX's number."""
 _TIMER_S_MAX = 24 * 3600
 
+# fmt: off
+NAMES = (
+    "NONE", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+    "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS",
+)
+# fmt: on
+"""WASIX's signals: the name's index is the number. From 16 on not preview1's.
+
+Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
+"""
+
+_FAULTS = frozenset(("ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "XCPU", "XFSZ", "SYS"))
+
 
 def pause() -> None:
     """Stop this process, all its threads, until somebody continues it (SIGCONT).
@@ -46,11 +69,14 @@ def pause() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def usual_effect(number: int, name: str) -> None:
-    """Of a signal, by the guest's number, on the guest that calls this. Raises Exit if it ends."""
+def usual_effect(number: int, name: str, stop: Callable[[], None]) -> None:
+    """Of a signal, by the guest's number, on the guest that calls this. Raises Exit if it ends.
+
+    ``stop``: ``pause``, and whatever is to be done around it.
+    """
     ours = getattr(signal, name)
     if ours in _STOPPING:
-        pause()
+        stop()
     elif ours not in _IGNORED:
         raise Exit(128 + ours, number)
 
@@ -84,16 +110,18 @@ class SignalsState(msgspec.Struct, frozen=True):
 
 
 class Signals:
-    """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's.
+    """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's. ``stop``: see
+    ``usual_effect``.
 
     ``old_style``: its libc is one whose callback flushes the output, so that it must not come in the
     midst of anything, and that can wait for a child only for good: it gets no signal in loops, and
-    none for the end of a child, as the reference runtime of its time.
+    none for the end of a child.
     """
 
-    def __init__(self, clock: Callable[[], Clock]) -> None:
+    def __init__(self, clock: Callable[[], Clock], stop: Callable[[], None]) -> None:
         self.old_style = False
         self._clock = clock
+        self._stop = stop
         self._lock = threading.Lock()
         self._callback: str | None = None
         self._waiting: list[Signal] = []
@@ -106,14 +134,51 @@ class Signals:
 
     def set_callback(self, call: Call, name: str) -> None:
         """Name the export that is called. Raises Unwind if there may be something to call it for;
-        not to be called again then."""
+        or, with progress, if that may mean that a signal has its usual effect: ``settle`` it then.
+        Not to be called again."""
         with self._lock:
             self._callback = name
             threads = {waiting.thread for waiting in self._waiting}
         for thread in threads - {call.thread}:
             call.interrupt(thread)
+        if call.depth and call.may_stop() and not call.exports(name):
+            raise Unwind({"blocked": True})
         if call.thread in threads:
             self._unwind(call)
+
+    def settle(self, call: Call) -> None:
+        """Signals were blocked inside the callback: was it because there is no handler? The call is
+        being completed. Raises Exit if its effect is an end."""
+        inside = call.interruption()
+        if inside is None or inside.by_table:
+            return
+        export, (number, *_) = inside.what
+        name = NAMES[number] if number < len(NAMES) else "NONE"
+        if name in _FAULTS or name == "NONE":
+            return
+        with self._lock:
+            self._callback = export
+        call.abandon()
+        usual_effect(number, f"SIG{name}", self._stop)
+
+    def handles(self, name: str) -> bool:
+        """Whether the guest is to get a signal that comes from outside, SIGINT ...: any thread may
+        ask."""
+        return self._callback is not None and name not in _UNHANDLED
+
+    def deliver(self, name: str) -> None:
+        """Have a signal come from outside; from the supervisor. It is no occasion: whoever sends it
+        has had a snapshot. Nothing happens if the guest does not handle any."""
+        if not self.handles(name):
+            return
+        what = Signal(NAMES.index(name.removeprefix("SIG")), name, 0)
+        with self._lock:
+            for told in (self._waiting, self._announced):
+                if what not in told:
+                    told.append(what)
+            interrupt = self._interrupt
+        if interrupt is not None:
+            interrupt(0)
 
     def send(self, call: Call, what: Signal) -> None:
         """Raises ProcessLookupError if that thread has ended; Unwind if it is the caller: not to be
@@ -174,7 +239,7 @@ class Signals:
                 self._announced.remove(what)
             if wanted is not None:
                 return wanted
-            usual_effect(what.number, what.name)
+            usual_effect(what.number, what.name, self._stop)
         return None
 
     def _announce(self, call: Call, what: Signal) -> None:

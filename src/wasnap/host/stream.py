@@ -16,7 +16,8 @@ file and the same as before, it goes on where the snapshot was: input is not rea
 is output written twice. What the file received after the snapshot (from a process that was killed)
 the resumed process is going to write again: as long as it is the same, byte for byte, it is skipped.
 At the first difference, which may be somebody else's line, all goes to the end of the file. Nothing
-is ever cut off.
+is ever cut off. Streams that go to one file (``>> log 2>&1``) skip together, in the order in which
+they are written to; and a snapshot that is taken meanwhile is one of that place.
 """
 
 from __future__ import annotations
@@ -208,10 +209,33 @@ class ByteStream(Descriptor):
             self._writer = None
 
 
+class Tail:
+    """What a file received after the snapshot that was resumed: from byte ``at``, which moves, to
+    ``end``. Streams that go to that file share it."""
+
+    __slots__ = ("at", "end")
+
+    def __init__(self, at: int, end: int) -> None:
+        self.at = at
+        self.end = end
+
+    def skip(self, fileno: int, data: bytes) -> int:
+        """How many bytes of this the file, open as ``fileno``, has already: all, or those up to
+        its end."""
+        rest = b""
+        with contextlib.suppress(OSError):  # if it may not be read, it cannot be told
+            fd = os.open(b"/proc/self/fd/%d" % fileno, os.O_RDONLY | os.O_CLOEXEC)
+            rest = os.pread(fd, min(len(data), self.end - self.at), self.at)
+            os.close(fd)
+        n = len(rest) if data.startswith(rest) else 0
+        self.at = self.at + n if n and n == len(data) else self.end
+        return n
+
+
 class Stream(ByteStream):
     """A standard stream of this process. It is used as it is, and not closed with the guest's."""
 
-    __slots__ = ("_received", "name", "reading", "terminal")
+    __slots__ = ("_tail", "name", "reading", "terminal")
 
     def __init__(self, name: str, fileno: int) -> None:
         mode = os.fstat(fileno).st_mode
@@ -224,28 +248,24 @@ class Stream(ByteStream):
         self.name = name
         self.terminal: Terminal | None = None
         self.reading = (STDIN, OUTSIDE) if name == "stdin" else (OUTSIDE,)
-        self._received: tuple[int, int] | None = None
-        """From where to where the file has what we may be about to write again."""
+        self._tail = Tail(0, 0)
+        """What we may be about to write again."""
 
     def write(self, call: Call, views: Views) -> int:
-        skipped = 0 if self._received is None else self._skip(views, *self._received)
+        tail = self._tail
+        skipped = 0 if tail.at == tail.end else tail.skip(self.fileno, b"".join(views))
         if not skipped:
             return super().write(call, views)
         self.written += skipped
         views = skip(views, skipped)
         return skipped + (super().write(call, views) if views else 0)
 
-    def _skip(self, views: Views, at: int, end: int) -> int:
-        """How many bytes of this the file has already: all, or those up to its end."""
-        data = b"".join(views)
-        rest = b""
-        with contextlib.suppress(OSError):  # if it may not be read, it cannot be told
-            fd = os.open(b"/proc/self/fd/%d" % self.fileno, os.O_RDONLY | os.O_CLOEXEC)
-            rest = os.pread(fd, min(len(data), end - at), at)
-            os.close(fd)
-        n = len(rest) if data.startswith(rest) else 0
-        self._received = (at + n, end) if n and n == len(data) and at + n < end else None
-        return n
+    def share_tail(self, tails: dict[tuple[int, ...], Tail]) -> None:
+        """With those before that go to the same place of the same file."""
+        if self._tail.at != self._tail.end:
+            status = os.fstat(self.fileno)
+            place = (status.st_dev, status.st_ino, self._tail.at)
+            self._tail = tails.setdefault(place, self._tail)
 
     def show(self, terminal: Terminal | None) -> None:
         """If this is that terminal, tell it what is written and read."""
@@ -275,8 +295,12 @@ class Stream(ByteStream):
             status = os.fstat(self.fileno)
             identity = (status.st_dev, status.st_ino)
             size = status.st_size
-            appends = self.fdflags & r.APPEND
-            offset = size if appends else os.lseek(self.fileno, 0, os.SEEK_CUR)
+            if self._tail.at != self._tail.end:
+                offset = self._tail.at
+            elif self.fdflags & r.APPEND:
+                offset = size
+            else:
+                offset = os.lseek(self.fileno, 0, os.SEEK_CUR)
         return StreamState(
             number=number,
             name=self.name,
@@ -312,8 +336,7 @@ class Stream(ByteStream):
                 os.lseek(self.fileno, state.offset, os.SEEK_SET)
         elif same and status.st_size >= state.offset:
             os.lseek(self.fileno, 0, os.SEEK_END)
-            if status.st_size > state.offset:
-                self._received = (state.offset, status.st_size)
+            self._tail = Tail(state.offset, status.st_size)
 
 
 class Device(ByteStream):

@@ -27,9 +27,14 @@ _EAGAIN: Final = 6
 
 
 class ThreadsState(msgspec.Struct, frozen=True):
-    """``last``: the number that was given last."""
+    """``last``: the number that was given last. ``last_key``, ``keys``: of the keys of values that
+    each thread has of its own (WASIX); ``values``: key, thread, value.
+    """
 
     last: int = 0
+    last_key: int = 0
+    keys: list[int] = []
+    values: list[tuple[int, int, int]] = []
 
 
 class Threads:
@@ -38,6 +43,8 @@ class Threads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._last_key = 0
+        self._values: dict[int, dict[int, int]] = {}
 
     def functions(self) -> dict[tuple[str, str], HostFunction]:
         """By (module, name)."""
@@ -57,16 +64,48 @@ class Threads:
         while True:
             with self._lock:
                 self._last = number = self._last % NUMBER_MAX + 1
+            for values in self._values.values():
+                values.pop(number, None)  # of one that ended
             try:
                 call.spawn(number, (number, start_arg))
             except FileExistsError:  # one that lives since 2**29 others
                 continue
             return number
 
+    def create_key(self) -> int:
+        """A new one, for a value that each thread has of its own."""
+        self._last_key += 1
+        self._values[self._last_key] = {}
+        return self._last_key
+
+    def forget_key(self, key: int) -> bool:
+        """False: there is no such key."""
+        return self._values.pop(key, None) is not None
+
+    def values(self, key: int) -> dict[int, int] | None:
+        """By thread, of those that have set theirs; None: there is no such key."""
+        return self._values.get(key)
+
+    def forked(self, thread: int) -> ThreadsState:
+        """What one thread has, which is the main thread of another process."""
+        values = [
+            (key, 0, threads[thread]) for key, threads in self._values.items() if thread in threads
+        ]
+        return ThreadsState(0, self._last_key, list(self._values), values)
+
     def capture(self) -> ThreadsState:
         """All guest threads are stopped."""
-        return ThreadsState(self._last)
+        values = [
+            (key, thread, value)
+            for key, threads in self._values.items()
+            for thread, value in threads.items()
+        ]
+        return ThreadsState(self._last, self._last_key, list(self._values), values)
 
     def restore(self, state: ThreadsState) -> None:
         """Go on numbering."""
         self._last = state.last
+        self._last_key = state.last_key
+        self._values = {key: {} for key in state.keys}
+        for key, thread, value in state.values:
+            self._values[key][thread] = value

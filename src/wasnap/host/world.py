@@ -33,7 +33,7 @@ from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
 from .socket import Address, Connection, Listener
 from .stacks import Stacks, StacksState
-from .stream import Stream
+from .stream import Stream, Tail
 from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
 from .tree.arena import Arena
@@ -90,6 +90,7 @@ _OWN = frozenset(
         "stacks",
         "threads",
         "_functions",
+        "_wasi_functions",
         "_wasix_functions",
     ]
 )
@@ -193,7 +194,7 @@ class Host:
         self.explicit = Explicit()
         self.threads = Threads()
         self.futexes = Futexes(lambda: self.clock)
-        self.signals = Signals(lambda: self.clock)
+        self.signals = Signals(lambda: self.clock, self.pause)
         self.stacks = Stacks()
         self._unknown_imports = config.unknown_imports
         self._standard = {
@@ -211,6 +212,7 @@ class Host:
         """The addresses the guest was given, ``HOST:PORT`` each, with their true ports."""
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
+        self._wasi_functions: dict[str, dict[str, HostFunction]] = {}
         self._wasix_functions: dict[str, HostFunction] = {}
         _raise_limit()
         if self._addresses and "LISTEN_FDS" not in config.env:
@@ -246,11 +248,12 @@ class Host:
         other.descriptors = Descriptors()
         other.threads = Threads()
         other.futexes = Futexes(lambda: other.clock)
-        other.signals = Signals(lambda: other.clock)
+        other.signals = Signals(lambda: other.clock, self.pause)
         other.stacks = Stacks()
         other.explicit = Explicit()
         other.explicit.ask = self.explicit.ask
         other._functions = {}
+        other._wasi_functions = {}
         other._wasix_functions = {}
         other.dispositions = b""
         return other
@@ -264,6 +267,7 @@ class Host:
         """Of a child that begins as a copy of this thread."""
         other = self.another(process)
         other.descriptors = self.descriptors.copy()
+        other.threads.restore(self.threads.forked(thread))
         other.futexes.restore(self.futexes.forked(thread))
         other.signals.restore(self.signals.forked())
         other.stacks.restore(self.stacks.forked(thread))
@@ -389,10 +393,14 @@ class Host:
             self._note_in(History.create(path, roots, sync=sync))
 
     def _note_in(self, history: History | None) -> None:
+        from .own import Own
+
         self._history = history
         for root in self._noted():
             if not root.readonly:
                 root.history = history
+                if history is not None:
+                    root.own = Own.beneath(root.fileno, root.mapping.host, history.path)
 
     # -- functions --------------------------------------------------------------------------
 
@@ -407,10 +415,9 @@ class Host:
         """
         if module == WASIX:
             return self._wasix(name, type)
-        from . import wasip1  # it needs this module's types
-
+        if module.startswith("wasi_"):
+            return self._wasi(module, name, type)
         if not self._functions:
-            self._functions = wasip1.functions(self)
             for provider in (self.explicit, self.threads, self.futexes):
                 self._functions |= provider.functions()
         found = self._functions.get((module, name))
@@ -418,11 +425,21 @@ class Host:
             return found
         if module == futex.MODULE:  # ours, and not for guests
             found = None
+        return found or unknown(module, name, type, self._unknown_imports)
+
+    def _wasi(
+        self, module: str, name: str, type: tuple[bytes, bytes] | None
+    ) -> HostFunction | None:
+        from . import wasip1  # it needs this module's types
+
         if module not in wasip1.MODULES:
-            return found or unknown(module, name, type, self._unknown_imports)
-        if found is None or (found.params, found.results) != type:
-            return wasip1.missing(module, name, *type)
-        return found
+            return None if type is None else unknown(module, name, type, self._unknown_imports)
+        if module not in self._wasi_functions:
+            self._wasi_functions[module] = wasip1.functions(self, module)
+        found = self._wasi_functions[module].get(name)
+        if type is None or (found is not None and (found.params, found.results) == type):
+            return found
+        return wasip1.missing(module, name, *type)
 
     def _wasix(self, name: str, type: tuple[bytes, bytes] | None) -> HostFunction | None:
         from . import wasix  # for the few that need it
@@ -555,6 +572,7 @@ class Host:
         apart = (*kinds.IN_HOST_DIRECTORIES, kinds.SAME)
         others = [d for tag, d in tagged if tag not in apart]
         rewind = None
+        different: list[str] = []
         if hosts or files_open:
             from .rewind import Rewind
 
@@ -563,16 +581,17 @@ class Host:
             missing = self._restore_trees(state.trees, arena)
             missing += _restore(others, scene)
             if rewind is not None:
-                missing += rewind.check(files_open, scene)
-            if missing:
-                raise _refusal(list(dict.fromkeys(missing)))
+                gone, different = rewind.check(files_open, scene)
+                missing += gone
+            if missing or different:
+                raise _refusal(missing, different)
             if claim is not None:
                 claim()
             if rewind is not None:
                 self._note_in(rewind.carry_out())
             missing = _restore(files_open, scene)
             if missing:
-                raise _refusal(missing)
+                raise _refusal(missing, [])
         except BaseException:
             if rewind is not None:
                 rewind.close()
@@ -592,6 +611,9 @@ class Host:
             self._sockets = None
             self.listening = self._addresses_of(scene.restored.values())
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
+        tails: dict[tuple[int, ...], Tail] = {}
+        for _, stream in sorted(self._streams.items()):
+            stream.share_tail(tails)
         self._shown = state.terminal
         for name, stream in self._streams.items():
             stream.show(self._terminal)
@@ -644,6 +666,13 @@ class Host:
         if self._terminal is not None and self._shown is not None:
             self._terminal.restore(self._shown)
             self._terminal.paint(self._shown.modes)
+            if self._terminal.size() != (self._shown.columns, self._shown.rows):
+                self.processes.first.signals.deliver("SIGWINCH")
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether what the guest shows is on one."""
+        return self._terminal is not None
 
     def terminal_size(self) -> tuple[int, int] | None:
         """Columns and rows of the terminal, if there is one."""
@@ -673,9 +702,12 @@ class Host:
         if self._terminal is None:
             pause()
             return
+        size = self._terminal.size()
         modes = self._terminal.away()
         pause()
         self._terminal.back(modes)
+        if self._terminal.size() != size:  # the system tells the foreground only
+            self.processes.first.signals.deliver("SIGWINCH")
 
     def close_descriptors(self) -> None:
         """Of all processes."""
@@ -693,10 +725,11 @@ class Host:
             self._history = None
 
 
-def _refusal(missing: list[str]) -> CannotResume:
-    from .rewind import HINT, listed
+def _refusal(missing: list[str], different: list[str]) -> CannotResume:
+    from .rewind import HINT_DIFFERENT, HINT_MISSING, listed
 
-    return CannotResume(listed(missing), HINT)
+    hint = HINT_MISSING if missing else HINT_DIFFERENT
+    return CannotResume(listed(list(dict.fromkeys([*missing, *different]))), hint)
 
 
 def _restore(states: Sequence[DescriptorState], scene: Scene) -> list[str]:

@@ -2,9 +2,9 @@
 
 Names, offsets and the facts about one transformed module that outlive the transform: they are cached with the
 compiled code and are all that the engine needs on a second start.  The tables stand in ``docs/architecture.md``.
-"""
 
-from __future__ import annotations
+(Annotations here are values: msgspec would have to compile each that is text, at each start.)
+"""
 
 import msgspec
 
@@ -120,6 +120,8 @@ class ProgramInfo(msgspec.Struct):
     segment_helpers: list[str]
     """Names of the exported helpers that stand for memory.init and its like in continuation modules."""
     globals: list[SavedGlobal] = []
+    host_memory: int = 0
+    """The memory that the host's pointers are for: the one exported as "memory", else the first."""
 
 
 class Site(msgspec.Struct, frozen=True):

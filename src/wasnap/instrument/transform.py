@@ -51,6 +51,17 @@ The engine allows 1000 results of a block, and 1000 parameters."""
 LOCALS_MAX = 50_000 - 2 * OPERANDS_MAX
 """Locals of a function with its copies: the engine allows 50,000, and code of ours needs some."""
 
+BODY_MAX = 5_000_000
+"""Bytes of an instrumented function: the engine allows 7,654,321, and in a continuation, which has at most all of
+these instructions once more, a call takes up to 4 bytes more than its 8 at least here."""
+
+HOST_MEMORY = "memory"
+"""The export by which WASI finds the memory that its pointers are for."""
+
+MEMORIES_MAX = 100 - 1
+TABLES_MAX = 100 - 3
+"""The engine allows 100 of each; these are what the hot module, or a continuation, adds."""
+
 DISPATCH_WIDTH = 64
 """Functions that one dispatcher can call."""
 
@@ -192,6 +203,8 @@ class Transform:
         facts, graph, module = self.facts, self.analysis.graph, self.module
         graph.refuse_if_never_stoppable(self.analysis.scans, self.old.function_names())
         self._refuse_exceptions_in_tables()
+        self._refuse_if_too_many("memories", len(facts.memory64), MEMORIES_MAX)
+        self._refuse_if_too_many("tables", len(facts.table_elements), TABLES_MAX)
         self.flags, self.slots, self.frames_base = static_layout(facts)
         self.flag_of = {(kind, segment): at for kind, segment, at in self.flags}
         self.target = Target(
@@ -233,6 +246,10 @@ class Transform:
                     "wasnap saves those in locals, operands and globals only",
                 )
 
+    def _refuse_if_too_many(self, what: str, found: int, most: int) -> None:
+        if found > most:
+            raise UnsupportedModule(f"the module has {found} {what}: wasnap runs at most {most}")
+
     def _refuse_if_too_large(self, plan: FunctionPlan) -> None:
         """What the engine allows of a function's size must be enough for our code, too."""
         operands = max(len(site.scan.operands) for site in plan.sites)
@@ -241,11 +258,13 @@ class Transform:
             ("locals", len(plan.types), LOCALS_MAX),
         ):
             if found > most:
-                index = plan.scan.index
-                name = self.old.function_names().get(index, f"#{index}")
+                name = self._name(plan.scan.index)
                 raise UnsupportedModule(
                     f"function {name} has {found} {what}: wasnap runs at most {most}"
                 )
+
+    def _name(self, index: int) -> str:
+        return self.old.function_names().get(index, f"#{index}")
 
     def _has_exceptions(self) -> bool:
         facts = self.facts
@@ -301,7 +320,13 @@ class Transform:
         parts.append(code[done:])
         parts.append(closing)
         new_locals = runs(bytes(s.extra_locals) + bytes(scratch.types))
-        return Body(body.locals + new_locals, b"".join(parts), body.offset)
+        whole = b"".join(parts)
+        if len(whole) > BODY_MAX:
+            raise UnsupportedModule(
+                f"function {self._name(s.index)} is too large:"
+                f" {len(whole)} bytes when it is instrumented, and wasnap runs at most {BODY_MAX}"
+            )
+        return Body(body.locals + new_locals, whole, body.offset)
 
     def _describe(self, dispatched: list[int]) -> ProgramInfo:
         facts, old, graph = self.facts, self.old, self.analysis.graph
@@ -345,6 +370,9 @@ class Transform:
             dropped=sorted(facts.dropped),
             segment_helpers=segment_helper_names(sorted(facts.dropped), sorted(facts.initialised)),
             globals=[SavedGlobal(index, type.value, at) for index, type, at in self.slots],
+            host_memory=next(
+                (e.index for e in old.exports if (e.name, e.kind) == (HOST_MEMORY, MEMORY)), 0
+            ),
         )
 
     def _append_all(self, info: ProgramInfo, largest_frame: int) -> None:

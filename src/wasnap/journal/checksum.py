@@ -2,7 +2,7 @@
 
 zlib-ng computes it with vector instructions: 25 GB/s where zlib's own takes 3 (one core of the
 machine of docs/figures), which is more than a disk takes and so no part of what a snapshot costs.
-Its import takes longer than all sums of a small journal do, so it waits for something large.
+Its import (1.3 ms) takes longer than all sums of a small journal do, so it waits for something large.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wasnap.journal.storage import Buffer
 
-_SMALL = 4096
-"""Bytes."""
+_SMALL = 1 << 20
+"""Bytes; by zlib 0.3 ms."""
 
 
 def crc32(data: Buffer, crc: int = 0) -> int:

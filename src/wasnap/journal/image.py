@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeAlias, overload
 
 import msgspec
 
@@ -32,6 +32,8 @@ from wasnap.journal.layout import (
 from wasnap.journal.storage import Storage
 
 CHUNK = 1 << 20
+SHORT_PAGES = 16
+"""Runs of fewer pages are read, rather than mapped, when an image is put into place."""
 ZERO_PAGE = bytes(PAGE_SIZE)
 
 
@@ -55,15 +57,21 @@ class Block(NamedTuple):
     encoding: int
 
 
-class Run(NamedTuple):
-    """Extents that follow each other in memory and in the file, as one: pages ``first_page`` to
-    ``end`` stand at ``offset``. None: they are zero, or ``packed``.
+Run: TypeAlias = tuple[int, int, int | None, bool]
+"""Extents that follow each other in memory and in the file, as one: the first page, the first one
+behind them, and where they stand. None: they are zero, or, if the last one is true, packed.
+"""
+
+
+class Layers(NamedTuple):
+    """What an image is made of. ``extents``: sorted, without overlaps; what they do not name is zero.
+
+    ``pages``: single ones that lie over them, by number: where they stand in the file, at a
+    multiple of 4096; at 0: they are zero.
     """
 
-    first_page: int
-    end: int
-    offset: int | None
-    packed: bool = False
+    extents: list[Extent]
+    pages: dict[int, int]
 
 
 class Extents(Sequence[StoredExtent]):
@@ -151,6 +159,34 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
             extents.append(Extent(free, self.pages_total - free, None))
         return extents
 
+    def layers(self) -> Layers:
+        """For mapping, quickly: short runs lie over the extents instead of cutting them to pieces."""
+        pages: dict[int, int] = {}
+        for table in reversed(self.tables):
+            for first, end, offset, packed in table.extents.runs:
+                if end - first == 1 and not packed:
+                    pages[first] = offset or 0
+                elif end - first < SHORT_PAGES and not packed:
+                    for page in range(first, end):
+                        pages[page] = (offset and offset + (page - first) * PAGE_SIZE) or 0
+                elif pages:
+                    _leave_out(pages, first, end)
+        holes = Holes(self.pages_total)
+        seen: list[Run] = []
+        for table in self.tables:
+            runs = table.extents.runs
+            long = [run for run in runs if run[1] - run[0] >= SHORT_PAGES or run[3]]
+            seen += holes.fill_runs(long)
+            if not holes:
+                break
+        seen.sort()
+        extents = [
+            Extent(first, end - first, offset, packed)
+            for first, end, offset, packed in seen
+            if packed or offset is not None
+        ]
+        return Layers(extents, pages)
+
     @cached_property
     def blocks(self) -> list[Block]:
         """All blocks that the image needs."""
@@ -192,7 +228,7 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
 
         They are unpacked on all cores, a few at a time. JournalError if a block is damaged.
         """
-        if not any(extent.packed for extent in self.extents):
+        if not any(packed for table in self.tables for *_, packed in table.extents.runs):
             return
         packed = [part for part in self.parts if part.encoding != Encoding.RAW]
         packed.sort(key=lambda part: part.position)
@@ -274,6 +310,7 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
     runs: list[Run] = []
     data = payload[MEMORY_HEAD.size :]
     raw = int(Encoding.RAW)
+    limit = record.end
     free = goes_on = (
         0  # where the last extent ends: in memory; in the file, if it was raw and whole
     )
@@ -284,12 +321,10 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
             free += pages
             goes_on += stored
             continue
-        if goes_on > record.end or pages < 1 or first_page < free:
-            raise _broken(record)
-        if position + stored > record.end:
+        if goes_on > limit or pages < 1 or first_page < free or position + stored > limit:
             raise _broken(record)
         if offset >= 0:
-            runs.append(Run(begun, free, offset))
+            runs.append((begun, free, offset, False))
             offset = -1
         goes_on = 0
         free = first_page + pages
@@ -302,19 +337,19 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
         elif encoding == Encoding.ZERO:
             if position or stored or skip:
                 raise _broken(record)
-            runs.append(Run(first_page, free, None))
+            runs.append((first_page, free, None, False))
         elif encoding == Encoding.ZSTD:
             if not position or skip + pages > pack.BLOCK_PAGES_MAX:
                 raise _broken(record)
-            runs.append(Run(first_page, free, None, packed=True))
+            runs.append((first_page, free, None, True))
         else:
             raise JournalError(
                 f"the MEMORY record at byte {record.position} is encoded in a way ({encoding})"
                 " that this wasnap does not know"
             )
     if offset >= 0:
-        runs.append(Run(begun, free, offset))
-    if goes_on > record.end or free > head.pages_total:
+        runs.append((begun, free, offset, False))
+    if goes_on > limit or free > head.pages_total:
         raise _broken(record)
     return MemoryTable(head, Extents(data, runs))
 
@@ -372,7 +407,7 @@ class Holes:
         if not runs or not self:
             return []
         starts, ends = self._starts, self._ends
-        low = at = bisect_right(ends, runs[0].first_page)
+        low = at = bisect_right(ends, runs[0][0])
         left_starts: list[int] = []
         left_ends: list[int] = []
         found: list[Run] = []
@@ -392,7 +427,7 @@ class Holes:
                     found.append(run)
                 else:
                     moved = None if offset is None else offset + (seen - first) * PAGE_SIZE
-                    found.append(Run(seen, stop, moved, packed))
+                    found.append((seen, stop, moved, packed))
                 if start < seen:
                     left_starts.append(start)
                     left_ends.append(seen)
@@ -408,6 +443,13 @@ class Holes:
         starts[low:at] = left_starts
         ends[low:at] = left_ends
         return found
+
+
+def _leave_out(pages: dict[int, int], first: int, end: int) -> None:
+    """Take a range out of single pages."""
+    for page in range(first, end) if end - first < len(pages) else list(pages):
+        if first <= page < end:
+            pages.pop(page, None)
 
 
 def _cut(content: memoryview, part: StoredExtent) -> memoryview:

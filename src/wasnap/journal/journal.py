@@ -197,6 +197,15 @@ class Journal:
         """The module, as the user gave it. JournalError if it is damaged."""
         return read_checked(self._storage, self._need("MODULE", self._index.module))
 
+    def module_for(self, snapshot: int) -> Callable[[], bytes]:
+        """What gives the module when it is needed, for one of the snapshots that were loaded.
+
+        JournalError if it is damaged: now, unless the snapshot was known to be right (``trust``).
+        """
+        if snapshot not in self._trust:
+            self.module()
+        return self.module
+
     @property
     def module_size(self) -> int:
         """In bytes. JournalError if the MODULE record's header is damaged."""
@@ -273,7 +282,8 @@ class Journal:
             loaded = Snapshot(self._storage, list(index.chain(snapshot)))
             if verify:
                 loaded.verify(self._verified)
-                if self._log is not None:
+                module = self._index.module
+                if self._log and module and checked_or_none(self._storage, module) is not None:
                     self._trust.checked(snapshot)
         except JournalError as error:
             if index.complete:

@@ -3,9 +3,9 @@
 The fields' meaning stands in docs/journal-format.md. A field may be added with a default (a
 higher minor version); none is ever renamed or changed in meaning. Decoding checks types, so a
 reader of these objects need not.
-"""
 
-from __future__ import annotations
+(Annotations here are values: msgspec would have to compile each that is text, at each start.)
+"""
 
 from typing import Any, ClassVar, TypeVar
 
@@ -147,7 +147,7 @@ class TablesRecord(Record, kw_only=True):
 
 class ProcessRecord(Record, kw_only=True):
     """One guest process of several: which memories of the snapshot are its own, in order, and which
-    holds its program (``size`` bytes); None: that is the journal's module.
+    holds its program (``size`` bytes of this SHA-256); None: that is the journal's module.
     """
 
     kind: ClassVar[Kind] = Kind.PROCESS
@@ -155,6 +155,7 @@ class ProcessRecord(Record, kw_only=True):
     memories: list[int]
     program: int | None = None
     size: int = 0
+    sha256: bytes = b""
 
 
 class HostRecord(Record, kw_only=True):

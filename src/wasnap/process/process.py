@@ -30,7 +30,18 @@ import msgspec
 from wasnap import triggers
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
-from wasnap.engine import Executable, Exited, Failed, Family, Finished, Stopped, Trapped
+from wasnap.engine import (
+    Executable,
+    Exited,
+    Failed,
+    Family,
+    Finished,
+    Guest,
+    Stopped,
+    Trapped,
+    arguments,
+    shown,
+)
 from wasnap.errors import UsageError
 from wasnap.host import (
     Address,
@@ -43,7 +54,7 @@ from wasnap.host import (
     directory_of,
 )
 from wasnap.journal import Durability, Journal, check_label
-from wasnap.launch import Directories, Launch, Source, begin, compile_ahead, mappings
+from wasnap.launch import INVOKE, Directories, Launch, Source, begin, compile_ahead, mappings
 from wasnap.process.serving import Service
 from wasnap.snapshot import Saver, World, restore
 from wasnap.triggers import Around, Desk, EndNow, Estate, Request
@@ -93,6 +104,8 @@ class Process:
     the process (``process``). ``on_snapshot``: called with the id of each snapshot, while the guest stands still at it.
     ``control``: let ``wasnap ps`` and its like reach this process (see ``wasnap.control``).
     ``listen_rebind``: recorded address -> the one to listen on instead, when resuming.
+    ``invoke``: the exported function to run, in the place of ``_start``. Its arguments are the first of
+    ``args`` (the guest also sees all of these as its own); ``results`` is what it returned.
     ``take_over``: the number of a running process, with this journal, that goes on here with all
     its sockets, and ends there (see ``wasnap.control.handover``).
     """
@@ -128,6 +141,7 @@ class Process:
         control: bool = False,
         listen_rebind: Mapping[str, str] | None = None,
         take_over: int | None = None,
+        invoke: str | None = None,
     ) -> None:
         if take_over is not None:
             if journal is None or module is not None:
@@ -168,6 +182,8 @@ class Process:
         self._listen_rebind = dict(listen_rebind or {})
         self._take_over = take_over
         self._taken: Takeover | None = None
+        self._invoked = invoke
+        self._invoked_with: tuple[int, ...] = ()
         self._journal: Journal | None = None
         self._fresh = fresh
         self._name = name
@@ -181,10 +197,14 @@ class Process:
         self.safepoints = 0
         """How many safepoints were passed, in a counted process."""
 
+        self.results: tuple[str, ...] = ()
+        """What an invoked function returned, in decimal; once ``run`` has."""
+
         self.listening: tuple[str, ...] = ()
         """The addresses the guest accepts on, with their true ports; once it runs."""
 
         self._desk = Desk(self._nudge)
+        self._others: triggers.Others | None = None
         self._stop_code: int | None = None
         self._supervisor: threading.Thread | None = None
         self._ended = False
@@ -270,6 +290,7 @@ class Process:
             durability=self._durability,
             rebind=self._listen_rebind,
             locked=locked,
+            invoke=self._invoked,
         )
         cleanup.callback(self._unless_kept, launch.close)
         if self._counted and not launch.start.counted:
@@ -280,7 +301,7 @@ class Process:
         host = Host(launch.config, self._clock, self._random)
         try:
             family = Family(
-                Executable(program, launch.module),
+                Executable(program, launch.module, launch.start.module_sha256),
                 host.provider(program.info.imports),
                 host.processes,
                 counted=self._counted,
@@ -291,6 +312,10 @@ class Process:
         world = World(family, host)
         cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
+        self._invoked = invoked = launch.start.options.get(INVOKE)
+        if invoked is not None and launch.snapshot is None:  # before a journal is made
+            type = family.first.signature(invoked)
+            self._invoked_with = arguments(invoked, type, self._config.args)
         return world, launch
 
     def _start(self, world: World, launch: Launch) -> None:
@@ -329,7 +354,8 @@ class Process:
         if resumed is not None:
             self._proceed(world)
         else:
-            world.family.start(countdown=self._next_countdown())
+            entry = "_start" if self._invoked is None else self._invoked
+            world.family.start(entry, self._invoked_with, countdown=self._next_countdown())
             self._look(world)
 
     def _supervise(self, world: World) -> int:
@@ -347,16 +373,26 @@ class Process:
                     self._proceed(world)
                 case Exited(code):
                     return code
-                case Finished():
+                case Finished(results):
+                    self._show(world.family.first, results)
                     return 0
                 case Trapped(trap):
                     raise trap
                 case Failed(error):
                     raise error
 
+    def _show(self, guest: Guest, results: tuple[int, ...]) -> None:
+        """Keep what an invoked function returned; what a command's ``_start`` does is nothing."""
+        if self._invoked is not None:
+            self.results = tuple(map(shown, results, guest.signature(self._invoked).results))
+
     def _look(self, world: World) -> None:
         """See what there is to do while the guest runs; a stop while it did not was void."""
         wanted = self._service is not None and self._service.look()
+        if self._others is not None:
+            while self._others.due:
+                world.host.processes.first.signals.deliver(self._others.due.popleft())
+            wanted = wanted or self._others.pause
         if wanted or self._stop_code is not None:
             world.family.stop()
 
@@ -364,9 +400,14 @@ class Process:
         """Serve what was asked for; the exit code if the process is to end here."""
         if self._stop_code is not None:
             return self._stop_code
+        pause = False
+        if self._others is not None:
+            pause, self._others.pause = self._others.pause, False
         if self._service is None:
+            if pause:
+                world.host.pause()
             return None
-        if self._countdown and not self._desk.waiting:
+        if self._countdown and not pause and not self._desk.waiting:
             self._desk.submit(Request("safepoint"))
         then = self._service.serve()
         if then.end is None and self._handed_over(world):
@@ -374,8 +415,10 @@ class Process:
         if then.end is not None:
             world.host.leave()  # before a word of ours
             log.info("stopped; go on with: wasnap resume %s", self._journal_path)
-        elif then.pause:
+        elif then.pause or pause:
             world.host.pause()
+        for name in self._service.signals:
+            world.host.processes.first.signals.deliver(name)
         return then.end
 
     def _handed_over(self, world: World) -> bool:
@@ -443,9 +486,15 @@ class Process:
             changed=lambda: (
                 self._service is None or family.activity != self._service.saved_activity
             ),
+            handles=lambda name: host.processes.first.signals.handles(name),
             occasions=host.occasions,
         )
         cleanup.enter_context(triggers.ears(self._heard))
+        if family.first.has_handlers or host.has_terminal:
+            names = [trigger.name for trigger in self._triggers]
+            self._others = triggers.Others(names, self._nudge, host.leave)
+            self._others.arm(around)
+            cleanup.callback(self._others.disarm)
         for trigger in self._triggers:
             trigger.arm(around)
             cleanup.callback(trigger.disarm)

@@ -20,7 +20,7 @@ import msgspec
 from wasnap.engine import Family
 from wasnap.errors import WasnapError
 from wasnap.snapshot import Outcome, Phase, Saver
-from wasnap.triggers import Desk, Request, Then
+from wasnap.triggers import GO_ON, Desk, Request, Then
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class Service:
         self.newest = newest
         self.offers: list[Request] = []
         """Requests whose snapshot was taken at this stop: to be offered, then answered."""
+        self.signals: list[str] = []
+        """SIGINT ..., that the guest is to get when it goes on from this stop."""
         self._label = label
         self._desk = desk
         self._saver = saver
@@ -84,7 +86,7 @@ class Service:
             self._landed(outcome)
         self._skip_timers()
         waiting = self._desk.waiting
-        if any(_urgent(request.then) for request in waiting):
+        if any(request.then.urgent for request in waiting):
             return True
         if waiting and saver.phase is Phase.IDLE:
             self._prepared = waiting[0]
@@ -95,13 +97,16 @@ class Service:
         """Serve all that waits, the guest standing still; what is to follow."""
         end: int | None = None
         pause = False
-        self.offers = []
+        self.offers, self.signals = [], []
         for left in reversed(range(len(self._desk.waiting))):
             request = self._desk.next()
             assert request is not None
             then = request.then
-            wait = left > 0 or _urgent(then) or self._wait or request.offer is not None
+            wait = left > 0 or then.urgent or self._wait or request.offer is not None
             taken = self._take(request, wait=wait)
+            if then.signal:
+                self.signals.append(then.signal)
+                then = GO_ON
             if taken or then.anyway:
                 pause = pause or then.pause
                 if then.end is not None:
@@ -205,8 +210,3 @@ class Service:
             ends = then.anyway and then.end is not None
             what = "the process ends" if ends else "the program goes on"
             log.warning("no snapshot: %s; %s", reason, what)
-
-
-def _urgent(then: Then) -> bool:
-    """Whether the guest must not go on before the snapshot is committed."""
-    return then.end is not None or then.pause

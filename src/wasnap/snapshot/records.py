@@ -39,6 +39,7 @@ from wasnap.engine import (
     FileExtent,
     PackedExtent,
     Program,
+    Scattered,
     ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
@@ -55,15 +56,16 @@ from wasnap.journal import (
     StackRecord,
     TablesRecord,
 )
+from wasnap.snapshot.sources import ProgramSource
 from wasnap.snapshot.world import World
 
 
 class Member(NamedTuple):
-    """A process, but for what the host has of it. ``program``: as in ``ProcessRecord``."""
+    """A process, but for what the host has of it. ``program``: None: it is the first one."""
 
     process: int
     executable: Executable
-    program: int | None
+    program: ProgramSource | None
     memories: list[int]
     engine: EngineState
 
@@ -84,7 +86,7 @@ def capture(world: World) -> Captured:
     members = [
         Member(
             process,
-            Executable(guest.program, guest.module),
+            family.executables[guest],
             world.program(guest),
             world.memories(guest),
             guest.capture(),
@@ -101,14 +103,19 @@ def records(world: World, captured: Captured) -> Iterator[Record]:
             yield ProcessRecord(
                 process=member.process,
                 memories=member.memories,
-                program=member.program,
-                size=0 if member.program is None else len(member.executable.module),
+                program=None if member.program is None else member.program.index,
+                size=0 if member.program is None else member.program.size,
+                sha256=b"" if member.program is None else member.executable.sha256,
             )
         for thread in member.engine.threads:
             yield _stack_record(world, member, thread)
         for thread in member.engine.threads:
             yield TablesRecord(tables=thread.tables, thread=thread.thread, process=member.process)
     yield HostRecord(state=captured.host)
+
+
+def _load(module: Callable[[], bytes], sha256: bytes) -> Program:
+    return Program.load(module(), sha256=sha256)
 
 
 def restore(
@@ -119,14 +126,14 @@ def restore(
     *,
     sync: bool = True,
     claim: Callable[[], None] | None = None,
-    load: Callable[[bytes], Program] = Program.load,
+    load: Callable[[Callable[[], bytes], bytes], Program] = _load,
 ) -> None:
     """Make the world's new family and host what was saved; all processes are then stopped.
 
     ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
     ``sync``: later snapshots wait until what was noted of files is on the device. ``claim``: called
     when all has been checked and restored but what touches the world; what it raises ends it there.
-    ``load``: makes the code of programs that were executed.
+    ``load``: makes the code of programs that were executed, of a module and its SHA-256.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
@@ -147,7 +154,7 @@ def restore(
         raise CannotResume("the snapshot does not hold all processes that it tells of")
     for process, (record, executable, state, images) in saved_by.items():
         world.family.restore(process, executable, hosts[process].provider, state, images)
-        world.restored(process, images, record.memories, record.program)
+        world.restored(process, images, record.memories, record.program, record.size)
     world.known(snapshot.memories)
     world.host.restore(host, arena, history=history, files=files, sync=sync, claim=claim)
 
@@ -187,15 +194,18 @@ def _saved(
     source: Journal,
     snapshot: Snapshot,
     record: ProcessRecord,
-    load: Callable[[bytes], Program],
+    load: Callable[[Callable[[], bytes], bytes], Program],
 ) -> _Saved:
     """One process, decoded."""
     first = world.family.first
-    executable = None if record.process == FIRST else Executable(first.program, first.module)
+    executable = None if record.process == FIRST else world.family.executables[first]
     if record.program is not None:
         image = snapshot.memory(record.program)
-        module = image.read(0, image.pages_total)[: record.size]
-        executable = Executable(load(module), module)
+
+        def module() -> bytes:
+            return image.read(0, image.pages_total)[: record.size]
+
+        executable = Executable(load(module, record.sha256), module, record.sha256)
     program = first.program if executable is None else executable.program
     stacks = [s for s in snapshot.records(StackRecord) if s.process == record.process]
     tables = [t for t in snapshot.records(TablesRecord) if t.process == record.process]
@@ -313,14 +323,16 @@ def _thread_state(
 
 def _image(source: Journal, saved: journal.MemoryImage) -> engine.MemoryImage:
     fd = source.fileno()
-    extents: list[FileExtent | PackedExtent] = []
-    for first, count, offset, packed in saved.extents:
-        if offset is not None:
-            extents.append(FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset))
-        elif packed:
-            extents.append(PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE))
+    layers = saved.layers()
+    extents: list[FileExtent | PackedExtent] = [
+        PackedExtent(first * PAGE_SIZE, count * PAGE_SIZE)
+        if offset is None
+        else FileExtent(first * PAGE_SIZE, count * PAGE_SIZE, fd, offset)
+        for first, count, offset, _ in layers.extents
+    ]
 
     def unpack() -> Iterator[BufferExtent]:
         return (BufferExtent(first * PAGE_SIZE, data) for first, data in saved.unpack())
 
-    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack)
+    scattered = Scattered(fd, layers.pages)
+    return engine.MemoryImage(saved.pages_total * PAGE_SIZE, extents, unpack, scattered)

@@ -164,16 +164,19 @@ class MemorySource(PageSource):
 
 
 class ProgramSource(PageSource):
-    """A program that was executed: its bytes, and zeros up to a whole page."""
+    """A program that was executed: its ``size`` bytes, and zeros up to a whole page. ``module``:
+    None if the journal has it already."""
 
-    def __init__(self, index: int, module: bytes) -> None:
+    def __init__(self, index: int, size: int, module: bytes | None) -> None:
         super().__init__(index)
-        self.window = memoryview(module.ljust(-(-len(module) // PAGE_SIZE) * PAGE_SIZE, b"\0"))
-        self._owed = deque([(0, self.pages_total)])
+        self.size = size
+        if module is not None:
+            self.window = memoryview(module.ljust(self.pages_total * PAGE_SIZE, b"\0"))
+            self._owed = deque([(0, self.pages_total)])
 
-    def saved_already(self) -> None:
-        """The journal has it."""
-        self._owed = deque()
+    @property
+    def pages_total(self) -> int:
+        return -(-self.size // PAGE_SIZE)
 
     @property
     def live(self) -> bool:

@@ -36,10 +36,11 @@ class World:
     def __init__(self, family: Family, host: Host) -> None:
         self.family = family
         self.host = host
+        self._first = family.executables[family.first]
         self._names: dict[Program, _Names] = {}
         self._of: dict[Guest, list[MemorySource]] = {}
         self._free: list[Slot] = []
-        self._programs: dict[bytes, ProgramSource] = {}
+        self._programs: dict[bytes, ProgramSource] = {}  # by the module's SHA-256
         self._next_memory = self._next_program = 0
         self._arena = [ArenaSource(host)] if host.uses_arena else []
         self._take_in(family.first, (), forever=True)
@@ -56,36 +57,34 @@ class World:
         """Find what has come and gone. Everything stands still."""
         guests = set(self.family.members.values())
         for guest in [guest for guest in self._of if guest not in guests]:
-            for source in self._of.pop(guest):
-                source.close()
-                if source in self.steady:
-                    self.steady.remove(source)
-                if not source.slot.forever:
-                    self._free.append(source.slot)
+            for memory in self._of.pop(guest):
+                memory.close()
+                if memory in self.steady:
+                    self.steady.remove(memory)
+                if not memory.slot.forever:
+                    self._free.append(memory.slot)
         self.family.forget_gone()
         for guest in self.family.members.values():
             if guest not in self._of:
                 self._take_in(guest, ())
-            if guest.module not in self._programs and guest.module != self.module:
-                self._add_program(guest.module, self._next_program)
+            executable = self.family.executables[guest]
+            if executable.sha256 not in self._programs and not self._is_first(executable):
+                module = executable.module()
+                source = ProgramSource(PROGRAMS + self._next_program, len(module), module)
+                self._programs[executable.sha256] = source
+                self._next_program += 1
 
     def memories(self, guest: Guest) -> list[int]:
         """Where its memories are among the snapshot's."""
         return [source.index for source in self._of[guest]]
 
-    def program(self, guest: Guest) -> int | None:
+    def program(self, guest: Guest) -> ProgramSource | None:
         """Where its program is; None: in the journal's MODULE record."""
-        return None if guest.module == self.module else self._programs[guest.module].index
+        executable = self.family.executables[guest]
+        return None if self._is_first(executable) else self._programs[executable.sha256]
 
-    @property
-    def module(self) -> bytes:
-        """The first program's."""
-        return self.family.first.module
-
-    def _add_program(self, module: bytes, number: int) -> ProgramSource:
-        self._next_program = max(self._next_program, number + 1)
-        source = self._programs[module] = ProgramSource(PROGRAMS + number, module)
-        return source
+    def _is_first(self, executable: Executable) -> bool:
+        return executable.sha256 == self._first.sha256
 
     def _take_in(
         self, guest: Guest, indexes: Iterable[int], *, forever: bool = False
@@ -116,8 +115,10 @@ class World:
         images: list[MemoryImage],
         memories: list[int],
         program: int | None,
+        size: int,
     ) -> None:
-        """One process was just made equal to what the journal holds."""
+        """One process was just made equal to what the journal holds; ``program``, ``size``: as in
+        its ``ProcessRecord``."""
         guest = self.family.members[process]
         if process == FIRST and guest is not self.family.first:
             for source in self._of.pop(self.family.first):
@@ -127,8 +128,10 @@ class World:
         sources = self._of.get(guest) or self._take_in(guest, memories)
         for source, image in zip(sources, images, strict=True):
             source.restored(image)
-        if program is not None and guest.module not in self._programs:
-            self._add_program(guest.module, program - PROGRAMS).saved_already()
+        if program is not None:
+            sha256 = self.family.executables[guest].sha256
+            self._programs.setdefault(sha256, ProgramSource(program, size, None))
+            self._next_program = max(self._next_program, program - PROGRAMS + 1)
 
     def known(self, saved: Mapping[int, journal.MemoryImage]) -> None:
         """What else the journal has, by index: nobody's memories, for those that come."""
@@ -183,7 +186,7 @@ class World:
         if found is None:
             from wasnap.wasm.decode import decode  # not needed before the first snapshot
 
-            module = decode(executable.module)
+            module = decode(executable.module())
             offsets = [body.offset for body in module.code]
             found = _Names(module.function_names(), module.global_names(), offsets)
             self._names[executable.program] = found

@@ -10,6 +10,7 @@ tells whoever waits for it. Each trigger's exact meaning stands in docs/triggers
                        the guest is about to do it                occasions.py
     sigint, sigterm, sigalrm, sigtstp, sigstop
                        from anywhere, also from the guest         signals.py
+    (signals that are no triggers                                 others.py)
     explicit           the guest, another thread, a command       needs no arming
     safepoint          at chosen safepoints of a counted program: the harness's
 
@@ -27,7 +28,8 @@ from wasnap.host.protocol import EXPLICIT, IDLE, LISTEN, OUTSIDE, STDIN
 from wasnap.triggers.after import After
 from wasnap.triggers.desk import Desk
 from wasnap.triggers.occasions import First, Idle
-from wasnap.triggers.request import Around, Estate, Request, Submit, Then, Trigger
+from wasnap.triggers.others import Others
+from wasnap.triggers.request import GO_ON, Around, Estate, Request, Submit, Then, Trigger
 from wasnap.triggers.signals import NUMBERS, EndNow, Signal, ears
 from wasnap.triggers.timer import Timer
 
@@ -42,6 +44,7 @@ EVERY_SECONDS = 1.0
 
 __all__ = [
     "DEFAULTS",
+    "GO_ON",
     "NAMES",
     "TIMER_SECONDS",
     "After",
@@ -49,6 +52,7 @@ __all__ = [
     "Desk",
     "EndNow",
     "Estate",
+    "Others",
     "Request",
     "Signal",
     "Submit",

@@ -16,12 +16,21 @@ class Then(NamedTuple):
     """What follows a snapshot, before the guest does anything more.
 
     ``end``: the exit code to end the process with. ``pause``: stop it (SIGSTOP) until SIGCONT.
-    ``anyway``: also if the snapshot failed.
+    ``anyway``: also if the snapshot failed. ``signal``: SIGINT ..., which the guest handles: it gets
+    it, in any case, and nothing else follows. ``wait``: go on, but not before the snapshot is
+    committed.
     """
 
     end: int | None = None
     pause: bool = False
     anyway: bool = False
+    signal: str = ""
+    wait: bool = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the guest must not go on before the snapshot is committed."""
+        return self.end is not None or self.pause or bool(self.signal) or self.wait
 
 
 GO_ON = Then()
@@ -101,12 +110,14 @@ class Around(msgspec.Struct, frozen=True):
     """What a trigger has around it.
 
     ``activity()`` grows whenever the guest runs; ``changed()``: whether it has since the last
-    snapshot. ``occasions``: where the guest says what it is about to do.
+    snapshot. ``handles(name)``: whether the guest handles this signal, SIGINT ..., itself.
+    ``occasions``: where the guest says what it is about to do.
     """
 
     submit: Submit
     activity: Callable[[], int]
     changed: Callable[[], bool]
+    handles: Callable[[str], bool]
     occasions: Occasions
 
 

@@ -4,13 +4,17 @@
     sigterm  snapshot, then end with 143          sigstop  the same; asked for by ``ask`` alone, for
     sigalrm  snapshot, and go on                           no process hears of a real SIGSTOP
 
+That is for a guest without handlers (``Around.handles``). One that has them gets the signal after the
+snapshot, and decides.
+
 A signal that the guest sends itself has its usual effect after the snapshot: SIGALRM ends it, too
-(142). Those that are not triggers are left alone: they do what they do to any process.
+(142). What becomes of those that are no triggers is in ``others.py``.
 
 Python runs signal handlers on the main thread, between two of its instructions; the process's
 supervisor waits there, and the guest runs elsewhere. A handler only submits a request. SIGINT or
-SIGTERM that comes again before it has ended the process means "now": the handler raises ``EndNow``
-into the supervisor, and what was being written is taken back. So does the end of ``grace``.
+SIGTERM that comes again before its snapshot is there, or before it has ended the process, means
+"now": the handler raises ``EndNow`` into the supervisor, and what was being written is taken back. So
+does the end of ``grace``, which a SIGINT that the guest handles has not.
 
 The system may hand a signal to any thread, and it may come just before the main thread begins to
 wait: then Python notes it, and nothing wakes the main thread to run the handler. ``Ears`` do: they
@@ -65,13 +69,14 @@ class Signal:
         self._before: Any = None
         self._request: Request | None = None
         self._deadline: threading.Timer | None = None
+        self._over = False
 
     def arm(self, around: Around) -> None:
         """Handle the signal, if this is the main thread; watch the guest in any case."""
         self._around = around
         self._request = None
         around.occasions.watch(self.name, self._raised)
-        if self.number != signal.SIGSTOP and _is_main():
+        if self.number != signal.SIGSTOP and is_main():
             self._handles = True
             self._before = signal.signal(self.number, self._handle)
 
@@ -100,29 +105,41 @@ class Signal:
         if self.name not in _ENDING:
             self.ask()
             return
-        if self._request is not None:
+        handled = self._handled()
+        again = self._request is not None and not (handled and self._request.served)
+        if again or self._over:
             raise EndNow(128 + number)
-        if self.grace is not None:
-            self._deadline = threading.Timer(self.grace, self._again)
+        limited = self.grace is not None and not (handled and number == signal.SIGINT)
+        if limited and self._deadline is None:
+            self._deadline = threading.Timer(self.grace or 0, self._again)
             self._deadline.daemon = True
             self._deadline.start()
         if self.ask().served:  # the guest is over already: nothing to wait for
             raise EndNow(128 + number)
 
+    def _handled(self) -> bool:
+        assert self._around is not None
+        return self._around.handles(self.name.upper())
+
     def _again(self) -> None:
         """The grace is over."""
+        self._over = True
         signal.pthread_kill(threading.main_thread().ident or 0, self.number)
 
     def _raised(self) -> bool:
         """The guest sends the signal to itself; it is served behind those of others."""
         assert self._around is not None
         then = self._then(anyway=True)
-        if self.name == "sigalrm":
+        if then.signal:
+            then = Then(wait=True)  # it has it already
+        elif self.name == "sigalrm":
             then = Then(end=128 + self.number, anyway=True)
         self._around.submit(Request(self.name, then=then))
         return True
 
     def _then(self, anyway: bool) -> Then:
+        if self._handled():
+            return Then(signal=self.name.upper())
         if self.name in _ENDING:
             return Then(end=128 + self.number, anyway=anyway)
         return Then(pause=self.name in _PAUSING, anyway=True)
@@ -134,7 +151,7 @@ def ears(heard: Callable[[], None]) -> Iterator[None]:
 
     Does nothing outside of the main thread.
     """
-    if not _is_main():
+    if not is_main():
         yield
         return
     reader, writer = os.pipe()
@@ -155,5 +172,6 @@ def ears(heard: Callable[[], None]) -> Iterator[None]:
         os.close(writer)  # ends the thread
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
+    """Whether this thread is the one on which signals are heard."""
     return threading.current_thread() is threading.main_thread()

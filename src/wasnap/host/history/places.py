@@ -6,10 +6,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_SUFFIX = ".files"
+
 
 def directory_of(journal: Path) -> Path:
     """Where the history of a journal's files lies."""
-    return journal.with_name(f"{journal.name}.files")
+    return journal.with_name(f"{journal.name}{_SUFFIX}")
+
+
+def journal_of(history: Path) -> Path:
+    """The journal whose history of files lies there."""
+    return history.with_name(history.name.removesuffix(_SUFFIX))
 
 
 def path_of(base: int, fileno: int) -> bytes | None:

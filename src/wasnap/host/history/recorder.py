@@ -17,6 +17,8 @@ from typing import Protocol
 
 import msgspec
 
+from wasnap.host.beneath import storable
+
 from .entries import KEPT, Break, Entry, File, Foreign, Identity, Is, Life, Lost, Point, Times
 from .kept import Kept, identity, name
 from .log import Log
@@ -100,7 +102,7 @@ def boot_id() -> str:
 
 def times_of(status: os.stat_result) -> Times:
     """Access and modification time, ns."""
-    return status.st_atime_ns, status.st_mtime_ns
+    return storable(status.st_atime_ns), storable(status.st_mtime_ns)
 
 
 class Recorder:

@@ -31,6 +31,11 @@ _ROWS_MIN = 63
 _SIZE_MAX = (1 << 63) - 1
 
 
+def _wrapped(time_ns: int) -> int:
+    """A time as a row has it: 64 bits, signed. A file may be of any year."""
+    return (time_ns + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 class Row(NamedTuple):
     """``size`` and ``modified`` (ns) after our last change; while one is ``begun``, any size from
     ``size`` to ``goal`` is ours."""
@@ -45,7 +50,7 @@ class Row(NamedTuple):
         """Whether a file of this size and modification time (ns) is as we left it."""
         if self.begun:
             return min(self.size, self.goal) <= size <= max(self.size, self.goal)
-        return (self.size, self.modified) == (size, modified)
+        return (self.size, self.modified) == (size, _wrapped(modified))
 
 
 class Table:
@@ -94,7 +99,8 @@ class Table:
             if not self._free:
                 self._grow()
             number = self._free.pop()
-        ROW.pack_into(self._map, self._at(number), FREE, *identity, size, modified, 0)
+        after = size, _wrapped(modified)
+        ROW.pack_into(self._map, self._at(number), FREE, *identity, *after, 0)
         _STATE.pack_into(self._map, self._at(number), SETTLED)
         self.rows[identity] = number
         return number
@@ -108,7 +114,7 @@ class Table:
     def settle(self, number: int, size: int, modified: int) -> None:
         """The change is made."""
         at = self._at(number)
-        _AFTER.pack_into(self._map, at + 24, size, modified)
+        _AFTER.pack_into(self._map, at + 24, size, _wrapped(modified))
         _STATE.pack_into(self._map, at, SETTLED)
 
     def forget(self, identity: Identity) -> None:

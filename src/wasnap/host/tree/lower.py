@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..beneath import O_PATH, open_beneath, os_error, parent
+from ..beneath import O_PATH, open_beneath, os_error, parent, storable
 from .node import Node
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Lower:
                         raise os_error(errno.ENOSPC)
                     start += n
             node.size = status.st_size
-            node.mtime, node.ctime = status.st_mtime_ns, status.st_ctime_ns
+            node.mtime = storable(status.st_mtime_ns)
+            node.ctime = storable(status.st_ctime_ns)
         finally:
             os.close(fd)
 

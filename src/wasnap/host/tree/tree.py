@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 from ...errors import CannotResume
-from ..beneath import os_error
+from ..beneath import os_error, storable
 from .arena import Arena
 from .lower import Found, Lower
 from .node import ABSENT, REMOVED, Attributes, Name, Node, Origin, Pages
@@ -294,9 +294,12 @@ class Tree:
     def _see(self, path: bytes, found: Found, parent: int) -> Node:
         """The node of a lower file, as it is now."""
         status = found.status
+        accessed, modified, changed = (
+            storable(ns) for ns in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)
+        )
         origin = None
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            origin = Origin(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            origin = Origin(status.st_dev, status.st_ino, status.st_size, modified)
             known = self._by_origin.get(origin[:2])
             if known is not None and known.origin == origin:
                 return known
@@ -305,9 +308,9 @@ class Tree:
             status.st_mode,
             status.st_nlink,
             status.st_size,
-            status.st_atime_ns,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
+            accessed,
+            modified,
+            changed,
             target=found.target,
             lower=path,
             changed=False,

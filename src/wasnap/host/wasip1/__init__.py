@@ -39,8 +39,8 @@ _PROVIDERS = {
 __all__ = ["MODULES", "functions", "missing"]
 
 
-def functions(host: Host) -> dict[tuple[str, str], HostFunction]:
-    """All functions of all WASI modules, by (module, name)."""
+def functions(host: Host, module: str) -> dict[str, HostFunction]:
+    """All functions of one of the WASI modules, by name."""
 
     def machines_clock() -> int | None:
         return None if host.occasions.awaited(OUTSIDE) else host.clock.offset()
@@ -53,11 +53,11 @@ def functions(host: Host) -> dict[tuple[str, str], HostFunction]:
         "clock_time_get": Shortcut(CLOCK, machines_clock),
         "random_get": Shortcut(RANDOM, machines_random),
     }
-    found: dict[tuple[str, str], HostFunction] = {}
-    for module, providers in _PROVIDERS.items():
-        for provider in providers:
-            for function in host_functions(module, provider(host)):
-                shortcut = shortcuts.get(function.name)
-                found[module, function.name] = function._replace(shortcut=shortcut)
-    del found[UNSTABLE, "sock_accept"]
+    found = {
+        function.name: function._replace(shortcut=shortcuts.get(function.name))
+        for provider in _PROVIDERS[module]
+        for function in host_functions(module, provider(host))
+    }
+    if module == UNSTABLE:
+        del found["sock_accept"]
     return found

@@ -38,7 +38,7 @@ class Process:
             return
         name = f"SIG{spec.SIGNAL_NAMES[sig]}"
         call.about_to(name.lower())
-        usual_effect(sig, name)
+        usual_effect(sig, name, self._host.pause)
 
     def sched_yield(self, call: Call) -> None:
         """Let other threads run. Writes nothing, never fails."""

@@ -3,6 +3,7 @@
     layout.py   byte layouts that preview1 does not have
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
+    locals.py   thread_local_*
     process.py  proc_*: what processes are called, forking, waiting for children
     programs.py other programs: proc_exec, proc_spawn2
     signals.py  sending signals, naming the callback, alarms
@@ -15,9 +16,8 @@ What it shares with preview1 is preview1's: the same classes under another modul
 that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so once; those that
 return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
 
-A program of WASIX has an imported shared memory. Of older versions of the ABI only ``proc_join`` (with
-two parameters) and ``fd_dup`` are here; the others (``thread_spawn`` with five, ``thread_local_*``)
-give ENOSYS.
+A program of WASIX has an imported shared memory. Of ``proc_join`` the older version is here, too, with
+two parameters; that of ``thread_spawn``, with five, is not: ENOSYS.
 
 Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
 """
@@ -41,6 +41,7 @@ from ..wasip1.spec import ERRNO_NOTSUP
 from ..world import WASIX, Host
 from .files import Fd, Path
 from .futex import Futex
+from .locals import Locals
 from .process import Older, Process
 from .programs import Programs
 from .signals import SIGNALS, Signals
@@ -77,6 +78,7 @@ _PROVIDERS = (
     Sock,
     Stack,
     Futex,
+    Locals,
     Threads,
     Tty,
 )

@@ -1,18 +1,17 @@
 """Signals: proc_raise, proc_signal, thread_signal, proc_raise_interval, callback_signal.
 
-The numbers are Linux's. A signal 0 only asks whether there is somebody to get one. A signal to the
+The numbers are ``host/signals.py``'s. A signal 0 only asks whether there is somebody to get one. A signal to the
 process goes to the thread that sends it, an alarm to the main thread.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import Final
 
 from .. import threads
 from ..beneath import os_error
 from ..protocol import Call
-from ..signals import Signal
+from ..signals import NAMES, Signal
 from ..wasip1.abi import I32, I64
 from ..wasip1.errno import invalid
 from ..world import Host
@@ -25,16 +24,6 @@ SIGNALS = (
     "thread_signal",
 )
 """What a program imports that has to do with them."""
-
-
-# fmt: off
-_NAMES: Final = (
-    "NONE", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
-    "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS",
-)
-# fmt: on
-"""The name's index is the signal. Preview1 has no STKFLT."""
 
 
 class Signals:
@@ -52,6 +41,8 @@ class Signals:
         text = call.memory.read(name, name_len).decode("utf-8", "replace")
         if call.progress is None:
             self._signals.set_callback(call, text)
+        elif call.progress:
+            self._signals.settle(call)
 
     def thread_signal(self, call: Call, tid: I32, sig: I32) -> None:
         """Send a signal to a thread. Like pthread_kill. INVAL: no such signal. SRCH: no such thread."""
@@ -94,6 +85,6 @@ class Signals:
 
 def _name(sig: int) -> str | None:
     """SIGHUP ...; None for 0. INVAL: no such signal."""
-    if sig >= len(_NAMES):
+    if sig >= len(NAMES):
         raise invalid("signal")
-    return f"SIG{_NAMES[sig]}" if sig else None
+    return f"SIG{NAMES[sig]}" if sig else None
