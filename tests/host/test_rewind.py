@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,28 @@ def test_without_its_history(scene: Scene, how: str, tmp_path: Path, make_guest:
     assert files.is_dir(), "changes are noted again"
     if how == "another":
         assert Path(f"{files}.1").is_dir(), "what lay there is not lost"
+
+
+def test_a_copy_of_the_directory(
+    scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the end, when the files that are open have their old sizes: that nothing is undone is said."""
+    times = (scene.data / "open").stat()
+    shutil.copytree(scene.data, tmp_path / "copy")
+    scene.data.rename(tmp_path / "away")
+    (tmp_path / "copy").rename(scene.data)
+    with pytest.raises(CannotResume, match="/dir/open was changed after the snapshot"):
+        scene.resume()
+    caplog.clear()
+    scene.resume("keep").host.close()
+    assert "not undone" not in caplog.text
+    os.utime(scene.data / "open", ns=(times.st_atime_ns, times.st_mtime_ns))
+    before = scene.all()
+    with pytest.raises(CannotResume):
+        scene.resume("fail")
+    scene.resume("rewind")
+    assert "changed in /dir after the snapshot is not undone" in caplog.text
+    assert scene.all() == before
 
 
 def test_link_counts_are_the_guests(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wasnap.errors import CannotResume, UsageError
+from wasnap.errors import CannotResume, Unsaveable, UsageError
 from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
 
 from .conftest import KINDS, MakeGuest
@@ -174,6 +174,19 @@ def test_files_and_directories_without_a_name(guest: Guest, resumed: Resume) -> 
     again.seek(a, 0)
     assert again.read(a, 20) == b"01234X6789"
     assert again.names() == []
+
+
+def test_too_large_a_file_without_a_name(guest: Guest, kind: str) -> None:
+    """Is refused by name before anything is read, as long as it is open."""
+    if not kind.startswith("dir"):
+        pytest.skip("a directory in memory has its own limit")
+    fd = guest.open("sparse", oflags=CREAT)
+    guest.unlink("sparse")
+    assert guest("fd_filestat_set_size", fd, 5 << 30) == "SUCCESS"
+    with pytest.raises(Unsaveable, match="/dir/sparse has no name any more and 5368709120 bytes"):
+        guest.host.capture()
+    guest.close(fd)
+    saved(guest)
 
 
 def test_closed_preopens_stay_closed(guest: Guest, resumed: Resume) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wasnap.host.directory import HostDirectory
 from wasnap.host.history.log import Log
 from wasnap.journal import PAGE_SIZE, Journal, SnapshotWriter, StartRecord, Storage
 from wasnap.snapshot import Phase, Saver, Staging, World, saver, staging
+from wasnap.triggers import EndNow
 
 MEMORIES = 2
 PAGES = 1024
@@ -303,6 +305,22 @@ class Syncs:
         except OSError as error:
             return error
         return self.setting.saver.wait().error
+
+
+def test_an_end_at_once_while_its_thread_starts(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler raises wherever the supervisor is: there is then nothing to wait for."""
+
+    def start(thread: threading.Thread) -> None:
+        raise EndNow(143)
+
+    setting = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(EndNow):
+            setting.saver.prepare("sigterm", "")
+    assert setting.saver.close(abandon=True)
 
 
 @pytest.mark.parametrize("way", ["save", "capture"])

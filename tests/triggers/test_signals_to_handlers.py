@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from process import wat
+from wasix.test_public import binary
 
 from triggers.conftest import Command, Started, taken
 from triggers.test_signals import stopped
@@ -178,3 +179,63 @@ def test_again_before_its_snapshot_is_there() -> None:
             threading.Event().wait(1)
     finally:
         trigger.disarm()
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "send"),
+    [
+        ("sigterm", 15, "(drop (call $raise (i32.const 15)))"),
+        ("sigalrm", 14, "(drop (call $alarm (i32.const 14) (i64.const 1000) (i32.const 0)))"),
+    ],
+    ids=["raise", "alarm"],
+)
+def test_from_the_guest_itself(wasnap: Command, name: str, number: int, send: str) -> None:
+    """The handler runs after the snapshot, and does not end the process; so it does in each that is
+    resumed from it, where the trigger does not fire again."""
+    module = wat.wasm(
+        f"""
+      (data (i32.const 1200) "__wasm_signal")
+      (global (export "__stack_pointer") (mut i32) (i32.const 65536))
+      (func (export "__wasm_signal") (param $n i32)
+        (call $number (local.get $n)) (call $exit (i32.const 7)))
+      (func (export "_start")
+        (call $callback (i32.const 1200) (i32.const 13)) (call $ready)
+        {send}
+        (loop $for_ever (br $for_ever)))""",
+        IMPORTS
+        + """
+      (import "wasix_32v1" "proc_raise" (func $raise (param i32) (result i32)))
+      (import "wasix_32v1" "proc_raise_interval"
+        (func $alarm (param i32 i64 i32) (result i32)))""",
+    )
+    done = wasnap("run", *ON, wasnap.write("m.wasm", module))
+    printed = b"%d\n" % number
+    assert (done.returncode, done.stdout) == (7, b"ready\n" + printed), done.stderr
+    assert taken(wasnap.directory / "j") == [name]
+    done = wasnap("resume", "--quiet", *ON[2:], "j")
+    assert (done.returncode, done.stdout) == (7, printed), done.stderr
+    assert taken(wasnap.directory / "j") == [name]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_dash(wasnap: Command) -> None:
+    """A shell that nobody here wrote: its trap, and what it has no trap for."""
+    script = """trap 'echo trapped' INT; echo ready; for i in 1 2 3 4 5; do read line; echo "$line"; done"""
+    run = ("run", "--quiet", *ON, "--tmp", "/", str(binary("dash.wasm")), "-c", script)
+    started = wasnap.start(*run)
+    started.write(b"one\n")
+    assert started.line() == b"one\n"
+    started.signal(signal.SIGINT)
+    assert started.line() == b"trapped\n"
+    started.signal(signal.SIGTSTP)
+    assert stopped(started.pid)
+    started.signal(signal.SIGCONT)
+    started.write(b"two\n")
+    while started.line() == b"\n":  # a read that was ended
+        pass
+    assert started.printed.endswith(b"two\n")
+    started.signal(signal.SIGTERM)
+    code, _, stderr = started.end()
+    assert (code, stderr) == (143, "")
+    assert taken(wasnap.directory / "j") == ["sigint", "sigtstp", "sigterm"]

@@ -218,3 +218,30 @@ def test_what_is_in_a_pipe_is_saved(guest: Guest, tmp_path: Path) -> None:
         assert one("fd_write", 7, *one.iovs(1, data=b"x"), OUT) == "PIPE"
         assert one.suspended("fd_read", 4, *one.iovs(1), OUT) == {}
     again.host.close()
+
+
+def test_values_of_each_thread_are_saved(guest: Guest, tmp_path: Path) -> None:
+    """0 until they are set; a key that is gone, or never was, is refused, and none comes again."""
+
+    def create(of: Guest) -> int:
+        assert of("thread_local_create", 5, OUT) == "SUCCESS"
+        return of.memory.u32(OUT)
+
+    first, second = create(guest), create(guest)
+    value = (1 << 64) - 2
+    assert guest("thread_local_set", second, value) == "SUCCESS"
+    assert guest("thread_local_destroy", first) == "SUCCESS"
+    again = new(tmp_path)
+    restore(again, saved(guest))
+    for one in (guest, again):
+        with one.writes((OUT, struct.pack("<Q", value))):
+            assert one("thread_local_get", second, OUT) == "SUCCESS"
+        one.call.thread = 3
+        assert one("thread_local_get", second, OUT) == "SUCCESS"
+        assert one.memory.u64(OUT) == 0
+        one.call.thread = 0
+        assert one("thread_local_get", first, OUT) == "INVAL"
+        assert one("thread_local_set", first, 1) == "INVAL"
+        assert one("thread_local_destroy", first) == "INVAL"
+        assert create(one) == second + 1
+    again.host.close()

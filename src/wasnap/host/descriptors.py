@@ -109,6 +109,8 @@ class Scene(msgspec.Struct):
     """Capture: id of a descriptor -> the number that it is saved under."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
+    unlinked_bytes: int = 0
+    """Capture: what they have together."""
     restored: dict[int, Descriptor] = {}
     pipes: dict[int, dict[bool, int]] = {}
     """Restore: ends of new pipes (writing: descriptor) that nobody has got yet, by pipe."""

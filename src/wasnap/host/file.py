@@ -14,12 +14,16 @@ import os
 
 import msgspec
 
+from ..errors import Unsaveable
 from . import rights as r
 from .beneath import storable
 from .descriptors import Access, Descriptor, Missing, Scene, Views
 from .history import Touched
 from .protocol import Call
 from .root import HostRoot, Place, open_flags
+
+UNLINKED_BYTES_MAX = 1 << 30
+"""Of all files without a name together, holes and all: they stand in one record, in our memory."""
 
 _FSYNC = {True: getattr(os, "fdatasync", os.fsync), False: os.fsync}
 
@@ -152,6 +156,13 @@ class HostFile(Descriptor):
             shares = scene.unlinked.get(identity)
             if shares is None:
                 scene.unlinked[identity] = number
+                scene.unlinked_bytes += status.st_size
+                if scene.unlinked_bytes > UNLINKED_BYTES_MAX:
+                    raise Unsaveable(
+                        f"the file opened as {self.root.place(self.path)} has no name any more and"
+                        f" {status.st_size} bytes: files without one have their content in the"
+                        f" snapshot, and there is room for {UNLINKED_BYTES_MAX} bytes of them"
+                    )
                 content = self._content(status.st_size)
         return FileState(
             number=number,

@@ -98,6 +98,12 @@ class Rewind:
                 why = _difference(state, node)
                 if why is not None:
                     different[why] = None
+        if self._plan is not None and self._plan.unreached and not keep:
+            log.warning(
+                "what the process changed in %s after the snapshot is not undone: the directory that"
+                " is mapped there now is another one",
+                listed(list(self._plan.unreached)),
+            )
         if self._files == "rewind":
             for text in different:
                 log.warning("%s: left as it is", text)

@@ -255,8 +255,9 @@ class Saver:
     def _order(self, what: Callable[[], _Report]) -> None:
         self._orders.put(what)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="saver", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name="saver", daemon=True)
+            thread.start()  # EndNow may come in here: then nobody knows it, and it has no orders
+            self._thread = thread
 
     # -- on the saver's thread ---------------------------------------------------------------
 

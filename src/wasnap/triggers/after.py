@@ -37,8 +37,9 @@ class After:
         """Run the command for this one, soon; returns at once."""
         self._due.put(snapshot)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="after snapshots", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="after snapshots", daemon=True)
+            thread.start()  # EndNow may come in here: one that has not begun cannot be joined
+            self._thread = thread
 
     def close(self) -> None:
         """Wait for what is due. A signal handler may raise out of this; then it goes on alone."""

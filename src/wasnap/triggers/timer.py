@@ -23,10 +23,11 @@ class Timer:
     def arm(self, around: Around) -> None:
         """Begin to count."""
         self._ended.clear()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(around,), name="snapshot timer", daemon=True
         )
-        self._thread.start()
+        thread.start()
+        self._thread = thread
 
     def disarm(self) -> None:
         """Count no more. Requests must have been answered, or this waits until they are."""

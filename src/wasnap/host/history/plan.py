@@ -105,8 +105,9 @@ class Plan:
     """What undoing back to ``state`` comes to.
 
     ``steps``: in their order. ``differences``: what others did, in words. ``own``: what the guest
-    did since, in words. ``elsewhere``: directories that are not mapped now. ``points``: whether a
-    snapshot stands behind the position.
+    did since, in words. ``elsewhere``: directories that are not mapped now, and ``unreached``: the
+    guest's names of those in which something was to be undone. ``points``: whether a snapshot stands
+    behind the position.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Plan:
         self.differences: dict[str, None] = {}
         self.own: dict[str, None] = {}
         self.elsewhere: set[Identity] = set()
+        self.unreached: dict[str, None] = {}
         self.roots: tuple[list[tuple[str, int, int]], str] = (state.roots, state.boot)
         """Of the newest life in the log."""
         self.devices: dict[int, int] = {}
@@ -442,6 +444,7 @@ class Plan:
         base = roots.base(number)
         if base is None:
             self.elsewhere.add(roots.now(roots.identities[number]))
+            self.unreached[roots.guests[number]] = None
             return None
         if base.readonly:
             self._differs(f"{base.guest} is read-only now, and was changed after the snapshot")
