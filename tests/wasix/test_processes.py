@@ -11,9 +11,12 @@ import pytest
 from threads import wasm
 
 from wasnap import Process, resume
+from wasnap.engine.tracking import COMPARE
 from wasnap.harness import Job, undisturbed
 from wasnap.harness.job import opened, process_of
 from wasnap.journal import Journal, ProcessRecord
+from wasnap.journal.tools.text_snapshot import snapshot_lines
+from wasnap.journal.tools.view import describe_snapshot
 
 from .processes import PRINTED, TELL
 
@@ -52,8 +55,14 @@ def test_what_it_prints(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
-    """Each snapshot holds the whole tree, and the next process takes the next one, soon after."""
+@pytest.mark.parametrize("compare", [False, True])
+def test_saved_and_resumed_again_and_again(
+    name: str, compare: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each snapshot holds the whole tree, and the next process takes the next one, soon after; also
+    where pages are compared."""
+    if compare:
+        monkeypatch.setenv(COMPARE, "1")
     chance = random.Random(f"{SEED} {name}")
     choices = (1, 2) if name == "files" else (1, 2, 3, 7, 12)
     steps = [chance.choice(choices) for _ in range(LINKS)]
@@ -114,8 +123,15 @@ def test_a_tree_in_a_journal(tmp_path: Path) -> None:
                     programs.add(record.program)
                     image = snapshot.memory(record.program)
                     assert image.read(0, image.pages_total)[: record.size] == wasm(TELL)
+        shown = [
+            "\n".join(snapshot_lines(describe_snapshot(saved, info.id))) for info in saved.snapshots
+        ]
     assert [1, 2] in trees
     assert len(programs) == 1
+    text = shown[trees.index([1, 2])]
+    assert "process 1: the module, memories 0\n" in text
+    assert "process 2, thread 0, " in text
+    assert any("process 2: program 0, memories 1\n" in each for each in shown)
     with ExitStack() as files:
         stdout = opened(files, tmp_path / "rest", os.O_WRONLY | os.O_CREAT)
         assert resume(journal, stdin=None, stdout=stdout).run() == PRINTED["exec"][1]

@@ -167,7 +167,8 @@ class Processes:
         """What a vfork borrowed."""
         if process.borrows:
             process.borrows = False
-            for call in self._table[process.parent].waiting:
+            parent = self._table.get(process.parent)
+            for call in parent.waiting if parent else ():
                 call.unpark()
 
     def _find(self, number: int) -> _Process:
