@@ -1,15 +1,17 @@
 """A snapshot, taken and restored: the one place that knows the order, and what is which record.
 
-Taking (``capture``), while the guest is stopped (its threads are unwound already)::
+Taking (``capture``), while all processes are stopped (their threads are unwound already)::
 
-    engine state   first: a value that cannot be saved is found before anything is written
+    world          which processes there are, and whose pages
+    engine state   of each: a value that cannot be saved is found before anything is written
     host state     puts what lies in directories in memory into the host's arena
 
 and later, when it may run again (``records``)::
 
-    STACK          of each guest thread, with its frames described for people
+    PROCESS        of each process, where there are several, or other programs
+    STACK          of each of its threads, with its frames described for people
     TABLES         of each
-    HOST
+    HOST           of all
 
 The pages of its memories (``World.sources``) are most of a snapshot, and go their own way into the
 journal, partly before the guest is stopped and partly after it goes on: saver.py.
@@ -17,7 +19,8 @@ journal, partly before the guest is stopped and partly after it goes on: saver.p
 Restoring, into a new guest and a host with the rights of whoever resumes::
 
     engine records   decoded first, so that a damaged one is found before the world is touched
-    engine           memories, tables, call stack
+    host             has a Host for each of the other processes, whose functions they import
+    engine           guests; their memories, tables, call stacks
     sources          what is written to from now on is owed to the next snapshot
     host             may refuse (files, directories); until then nothing in the world has changed
 
