@@ -19,7 +19,7 @@ from pathlib import Path
 import wasmtime
 
 from bench.measure import REPETITIONS, Sample, Table
-from wasnap.engine import Guest, GuestMemory, Program, Stopped
+from wasnap.engine import Executable, Family, GuestMemory, Program, Stopped
 from wasnap.host import Host, HostConfig
 from wasnap.journal import PAGE_SIZE, Journal, StartRecord
 from wasnap.process.process import SWITCH_SECONDS
@@ -49,8 +49,12 @@ class Running:
         program = Program.load(wasm)
         self.host = Host(HostConfig(("a",), {}, (), None, None, None))
         began = time.perf_counter()
-        self.guest = Guest(program, lambda module, name: self.host.function(module, name))
-        self.world = World(program, self.guest, self.host, lambda: wasm)
+        self.guest = Family(
+            Executable(program, lambda: wasm, b""),
+            lambda module, name: self.host.function(module, name),
+            self.host.processes,
+        )
+        self.world = World(self.guest, self.host)
         parent = None
         if resumed:
             self.journal = Journal.open_for_writing(path)
@@ -65,7 +69,7 @@ class Running:
             self.journal = Journal.create(path, wasm, start, overwrite=True)
             self.guest.start()
         self.saver = Saver(self.world, self.journal, parent, self.guest.nudge)
-        (self.memory,) = self.guest.memories
+        (self.memory,) = self.guest.first.memories
         self.until_it_runs(self.memory)
         self.seconds_to_run = time.perf_counter() - began
 

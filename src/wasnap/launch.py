@@ -74,20 +74,26 @@ class Launch(msgspec.Struct):
     durability: Durability = "system"
 
     def load(self) -> Program:
-        """The code to be run. Raises InvalidModule or UnsupportedModule.
+        """The code to be run. Raises InvalidModule or UnsupportedModule."""
+        return self._load(self.module, self.start.module_sha256, self.name)
 
-        If it is not in the cache, it is compiled on a thread of its own: a signal is heard
+    def load_other(self, module: Callable[[], bytes], sha256: bytes) -> Program:
+        """The code of a program that the process, or another one of it, had executed."""
+        return self._load(module, sha256, "a program that was executed")
+
+    def _load(self, module: Callable[[], bytes], sha256: bytes, name: str) -> Program:
+        """If it is not in the cache, it is compiled on a thread of its own: a signal is heard
         meanwhile, a long wait explained.
         """
-        counted, sha256 = self.start.counted, self.start.module_sha256
-        found = Program.cached(self.module, sha256, counted=counted)
+        counted = self.start.counted
+        found = Program.cached(module, sha256, counted=counted)
         if found is not None:
             return found
         loaded: queue.SimpleQueue[Program | BaseException] = queue.SimpleQueue()
 
         def load() -> None:
             try:
-                loaded.put(Program.load(self.module(), counted=counted, sha256=sha256))
+                loaded.put(Program.load(module(), counted=counted, sha256=sha256))
             except BaseException as error:  # for whoever waits
                 loaded.put(error)
 
@@ -95,7 +101,7 @@ class Launch(msgspec.Struct):
         try:
             program = loaded.get(timeout=_SLOW_SECONDS)
         except queue.Empty:
-            log.info("compiling %s (first time; cached afterwards)", self.name)
+            log.info("compiling %s (first time; cached afterwards)", name)
             program = loaded.get()
         if isinstance(program, BaseException):
             raise program

@@ -9,7 +9,7 @@ import pytest
 
 from engine.guests import functions, load
 from wasnap.engine import BufferExtent, Changes, Guest, GuestMemory, MemoryImage
-from wasnap.snapshot.sources import MemorySource
+from wasnap.snapshot.sources import MemorySource, Slot
 
 PAGE = 4096
 
@@ -57,7 +57,7 @@ def test_what_is_not_saved_is_owed_again(
 ) -> None:
     """A snapshot that failed leaves its pages for the next."""
     monkeypatch.setenv("WASNAP_COMPARE_PAGES", "1")
-    source = MemorySource(0, memory, is64=False, shared=False)
+    source = MemorySource(Slot(0, False, False), memory)
     memory.write(3 * PAGE, b"a")
     for _ in range(2):
         source.look(running=False)

@@ -6,6 +6,7 @@ was expected and not one byte more.
 
 from __future__ import annotations
 
+import errno
 import select
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,10 @@ from wasnap.host.protocol import (
     Audience,
     Fault,
     Inside,
+    Loaded,
+    Made,
     Progress,
+    Provider,
     StackCopy,
     Stop,
     Suspended,
@@ -154,6 +158,18 @@ class FakeCall:
 
     def unpark(self) -> None:
         """Nothing: it does not sleep."""
+
+    def fork(self, process: int, provider: Provider) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def load(self, module: bytes) -> Loaded:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    def begin(self, made: Made) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
 
     def spawn(self, thread: int, args: tuple[int, ...], stack_pointer: int | None = None) -> None:
         self.spawned.append((thread, args))

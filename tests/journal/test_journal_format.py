@@ -76,9 +76,13 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
                 stack_pointer=100,
             )
         ],
+        process=2,
     ),
     "TABLES": records.TablesRecord(tables={"t": [5, -1, 128]}),
     "HOST": records.HostRecord(state={"fds": [0, None]}),
+    "PROCESS": records.ProcessRecord(
+        process=3, memories=[2, 5], program=layout.PROGRAMS + 1, size=10000, sha256=b"\xaa\xbb"
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from wasnap.engine import Guest, Program, Stopped, dirty, tracking
+from wasnap.engine import Executable, Family, Program, Stopped, dirty, tracking
 from wasnap.errors import JournalWriteFailed
 from wasnap.host import Host, HostConfig, HostState, Mapping
 from wasnap.host.directory import HostDirectory
@@ -67,8 +67,12 @@ class Setting:
     def __init__(self, directory: Path, capacity: int, dirs: tuple[Mapping, ...]) -> None:
         self.host = Host(HostConfig(("a",), {}, dirs, None, None, None))
         program = Program.load(WRITER)
-        self.guest = Guest(program, lambda module, name: self.host.function(module, name))
-        self.world = World(program, self.guest, self.host, lambda: WRITER)
+        self.guest = Family(
+            Executable(program, lambda: WRITER, b""),
+            lambda module, name: self.host.function(module, name),
+            self.host.processes,
+        )
+        self.world = World(self.guest, self.host)
         self.path = directory / "journal"
         self.journal = Journal.create(
             self.path, WRITER, START, durability="process", storage=Failing
@@ -85,7 +89,7 @@ class Setting:
 
     def contents(self) -> list[bytes]:
         """What its memories hold."""
-        return [memory.read(0, memory.size) for memory in self.guest.memories]
+        return [memory.read(0, memory.size) for memory in self.guest.first.memories]
 
     def saved(self, snapshot: int) -> list[bytes]:
         """What they held, says the journal, read as it is in the file."""
@@ -210,7 +214,7 @@ def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr(saver, "FEW_PAGES", 64)
     setting = make(1 << 24)
     setting.stop()
-    for memory in setting.guest.memories:
+    for memory in setting.guest.first.memories:
         memory.write(0, os.urandom(memory.size))
     setting.guest.proceed()
     setting.saver.prepare("timer", "")

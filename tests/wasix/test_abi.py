@@ -44,9 +44,9 @@ def test_what_is_missing_says_so_once(guest: Guest, caplog: pytest.LogCaptureFix
     assert [r.getMessage() for r in caplog.records] == [
         "wasix_32v1.port_mac is not there yet: it gives ENOTSUP"
     ]
-    function = guest.host.function(WASIX, "proc_exec", (I32 * 4, b""))
+    function = guest.host.function(WASIX, "proc_exec4", (I32 * 4, b""))
     assert function is not None
-    with pytest.raises(GuestTrap, match=r"wasix_32v1\.proc_exec"):
+    with pytest.raises(GuestTrap, match=r"wasix_32v1\.proc_exec4"):
         function.call(guest.call, 0, 0, 0, 0)
     function = guest.host.function(WASIX, "thread_spawn", (I32, I32))
     assert function is not None

@@ -181,8 +181,8 @@ def test_a_handler_that_waits_while_it_interrupts_a_wait(every: int) -> None:
 @pytest.mark.parametrize(
     ("number", "listen", "end"),
     [
-        (TERM, False, Exited(128 + 15)),
-        (KILL, True, Exited(128 + 9)),
+        (TERM, False, Exited(128 + 15, TERM)),
+        (KILL, True, Exited(128 + 9, KILL)),
         (CHLD, False, Finished(())),
     ],
 )

@@ -30,12 +30,14 @@ doctor.py    what this machine has of what we can use
 sharing.py   what threads share, and which modules can have any
 thread.py    a guest thread: a machine on an OS thread of its own
 guest.py     all threads of a guest, and the supervisor's hold on them
+family.py    all processes of a tree, and the same for them
 """
 
 from wasnap.engine.cache import Cache
 from wasnap.engine.changes import Changes
 from wasnap.engine.code import Program, validate
 from wasnap.engine.dirty import Dirty
+from wasnap.engine.family import FIRST, Executable, Family
 from wasnap.engine.globals import GlobalValue, globals_of
 from wasnap.engine.guest import Guest, Phase
 from wasnap.engine.image import BufferExtent, FileExtent, MemoryImage, PackedExtent, Scattered
@@ -65,6 +67,7 @@ from wasnap.engine.text import arguments, shown
 from wasnap.engine.tracking import Tracker, tracker
 
 __all__ = [
+    "FIRST",
     "BufferExtent",
     "Cache",
     "Changes",
@@ -73,8 +76,10 @@ __all__ = [
     "EngineState",
     "Entry",
     "Event",
+    "Executable",
     "Exited",
     "Failed",
+    "Family",
     "FileExtent",
     "Finished",
     "Frame",

@@ -18,7 +18,18 @@ from typing import Protocol
 
 from wasnap.engine.control import Control
 from wasnap.engine.memory import GuestMemory
-from wasnap.host.protocol import IDLE, Audience, Inside, Progress, StackCopy, Stop
+from wasnap.host.protocol import (
+    IDLE,
+    Audience,
+    Call,
+    Inside,
+    Loaded,
+    Made,
+    Progress,
+    Provider,
+    StackCopy,
+    Stop,
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _READABLE = select.POLLIN | select.POLLPRI
@@ -82,6 +93,18 @@ class Company(Protocol):
 
     def alone(self) -> bool:
         """Whether only one has not."""
+
+    def fork(self, thread: int, process: int, provider: Provider) -> None:
+        """See ``host.protocol.Call.fork``."""
+
+    def load(self, call: Call, module: bytes) -> Loaded:
+        """See ``host.protocol.Call.load``."""
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        """See ``host.protocol.Call.make``."""
+
+    def begin(self, made: Made) -> None:
+        """See ``host.protocol.Call.begin``."""
 
 
 class Stacks(Protocol):
@@ -214,6 +237,29 @@ class GuestCall:
     def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
         """See ``host.protocol.Call.replace_stack``."""
         self.stacks.replace_stack(copy, results)
+
+    def fork(self, process: int, provider: Provider) -> None:
+        """See ``host.protocol.Call.fork``."""
+        self._together.fork(self.thread, process, provider)
+
+    def load(self, module: bytes) -> Loaded:
+        """See ``host.protocol.Call.load``."""
+        return self._together.load(self, module)
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        """See ``host.protocol.Call.make``."""
+        return self._together.make(process, loaded, provider)
+
+    def begin(self, made: Made) -> None:
+        """See ``host.protocol.Call.begin``."""
+        self._together.begin(made)
+
+    @property
+    def _together(self) -> Company:
+        """The company; if its host functions do not take turns, there is nobody to be with."""
+        if self._company is None or self.lock is None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return self._company
 
     def _wait(
         self,

@@ -38,10 +38,11 @@ import time
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Protocol
 
 from wasnap.engine.call import Wake
 from wasnap.engine.code import Program
-from wasnap.engine.image import MemoryImage
+from wasnap.engine.image import MemoryImage, copy_of
 from wasnap.engine.imports import Provide
 from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
@@ -53,12 +54,13 @@ from wasnap.engine.state import (
     Event,
     Finished,
     PendingCall,
+    Replaced,
     Stopped,
     ThreadState,
 )
 from wasnap.engine.thread import GuestThread, Step
-from wasnap.errors import CannotResume, WasnapError
-from wasnap.host.protocol import Audience
+from wasnap.errors import CannotResume, Unsaveable, WasnapError
+from wasnap.host.protocol import Audience, Call, Loaded, Made, Provider
 from wasnap.wasm.types import FuncType
 
 THREADS_MAX = 1024
@@ -76,27 +78,56 @@ class Phase(enum.Enum):
     DONE = "done"
 
 
+class Kin(Protocol):
+    """All processes of a tree, as one of them sees them: ``family.py``."""
+
+    lock: threading.RLock
+    host_lock: threading.Lock
+
+    def heard(self, guest: Guest, event: Event) -> None: ...
+    def forked(self, parent: Guest, child: Guest) -> None: ...
+    def born(self, guest: Guest) -> None: ...
+    def load(self, call: Call, module: bytes) -> Loaded: ...
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Guest: ...
+    def all_wait(self) -> bool: ...
+
+
 class Guest:
     """One guest's world. All public methods are for supervisors, from any thread.
 
     ``provide(module, name)`` gives what the guest imports. Raises UnknownImport where it gives
     nothing, or something of another type, UnsupportedModule for threads that could not be saved.
-    Close it when done (or use ``with``).
+    Close it when done (or use ``with``). ``family``: what it belongs to, which then hears of its
+    events instead of ``wait``; ``process``: its number there;
+    ``locked``: its host functions take turns with those of others, as do those of its threads.
     """
 
-    def __init__(self, program: Program, provide: Provide, *, name: str = "guest") -> None:
+    def __init__(
+        self,
+        program: Program,
+        provide: Provide,
+        *,
+        name: str = "guest",
+        family: Kin | None = None,
+        process: int = 1,
+        locked: bool = False,
+    ) -> None:
         self.program = program
         self.name = name
+        self.process = process
         self._provide = provide
+        self._family = family
         self._phase = Phase.NEW
         self._stopping = False
-        self._lock = threading.RLock()  # a signal handler may stop while its own thread holds it
-        self.host_lock = threading.Lock()
+        # A signal's handler may stop while its own thread holds it.
+        self._lock = threading.RLock() if family is None else family.lock
+        self.host_lock = threading.Lock() if family is None else family.host_lock
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._audience: Audience | None = None
         self._countdown = 0
         self._past_activity = 0
         self._shared = shared_memories(program)
+        self._locked = locked or bool(self._shared)
         self._threads: dict[int, GuestThread] = {}
         try:
             self._main = self._threads[0] = self._new_thread(0)
@@ -163,6 +194,14 @@ class Guest:
             self._expect(Phase.NEW)
             self._main.machine.begin(entry, args)
             self._run(countdown)
+
+    def ready(self, entry: str = "_start") -> None:
+        """Have it stand before the begin of an export, as if it was stopped there. Raises like
+        ``start``."""
+        with self._lock:
+            self._expect(Phase.NEW)
+            self._main.machine.begin(entry, ())
+            self._phase = Phase.STOPPED
 
     def call(self, entry: str, args: Sequence[int] = (), *, countdown: int = 0) -> None:
         """Run one export and nothing before it, on a new guest or again on one that is done.
@@ -318,7 +357,11 @@ class Guest:
             raise
 
     def all_wait(self) -> bool:
-        """Whether no thread runs: each waits in a host call."""
+        """Whether no thread runs, of any process: each waits in a host call."""
+        return self.threads_wait() if self._family is None else self._family.all_wait()
+
+    def threads_wait(self) -> bool:
+        """The same of its own threads."""
         with self._lock:
             return all(
                 thread.step is Step.RUNNING and thread.machine.call.waiting
@@ -341,6 +384,52 @@ class Guest:
         """See ``host.protocol.Call.alone``."""
         return len(self._threads) == 1
 
+    def fork(self, thread: int, process: int, provider: Provider) -> None:
+        """See ``host.protocol.Call.fork``."""
+        try:
+            state = self._threads[thread].machine.fork()
+        except Unsaveable as error:
+            raise OSError(errno.ENOTSUP, str(error)) from None
+        provide = provider(self.program.info.imports)
+        try:
+            child = Guest(
+                self.program,
+                provide,
+                name=self.name,
+                family=self._family,
+                process=process,
+                locked=True,
+            )
+        except (WasnapError, EngineError, MemoryError) as error:
+            raise OSError(errno.EAGAIN, f"no further process: {error}") from None
+        try:
+            images = [copy_of(memory) for memory in self.memories]
+            child.restore(EngineState(tuple(image.size for image in images), (state,)), images)
+            self._kin.forked(self, child)
+            self._kin.born(child)
+        except BaseException:
+            child.close()
+            raise
+
+    def load(self, call: Call, module: bytes) -> Loaded:
+        """See ``host.protocol.Call.load``."""
+        return self._kin.load(call, module)
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Guest:
+        """See ``host.protocol.Call.make``."""
+        return self._kin.make(process, loaded, provider)
+
+    def begin(self, made: Made) -> None:
+        """See ``host.protocol.Call.begin``."""
+        assert isinstance(made, Guest)
+        self._kin.born(made)
+
+    @property
+    def _kin(self) -> Kin:
+        if self._family is None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return self._family
+
     # -- below -------------------------------------------------------------------------------
 
     def _expect(self, phase: Phase) -> None:
@@ -350,7 +439,15 @@ class Guest:
     def _new_thread(self, number: int) -> GuestThread:
         wake = Wake()
         try:
-            machine = Machine(self.program, self._provide, wake, self._shared, number, self)
+            machine = Machine(
+                self.program,
+                self._provide,
+                wake,
+                self._shared,
+                number,
+                self,
+                locked=self._locked,
+            )
         except BaseException:
             wake.close()
             raise
@@ -392,6 +489,8 @@ class Guest:
                 return True
             thread.step = Step.STOPPED if isinstance(event, Stopped) else Step.DONE
             if self._phase is Phase.DONE:  # it stays until the guest is closed
+                if isinstance(event, Replaced):
+                    event.made.close()
                 return True
             if isinstance(event, Stopped):
                 if not self._stopping:
@@ -407,7 +506,7 @@ class Guest:
                 return False
             self._end_interruptions()
             self._phase = Phase.DONE
-            self._events.put(event)
+            self._tell(event)
             self._ask_all()
             return True
 
@@ -417,6 +516,12 @@ class Guest:
         running = self._phase is Phase.RUNNING and not self._stopping
         return running and not counted and thread.machine.stopped_for_itself()
 
+    def _tell(self, event: Event) -> None:
+        if self._family is None:
+            self._events.put(event)
+        else:
+            self._family.heard(self, event)
+
     def _end_interruptions(self) -> None:
         if self._interrupter is not None:
             self._interrupter.end()
@@ -425,7 +530,7 @@ class Guest:
         if self._stopping and all(t.step is not Step.RUNNING for t in self._threads.values()):
             self._end_interruptions()
             self._phase = Phase.STOPPED
-            self._events.put(Stopped())
+            self._tell(Stopped())
 
     def _free_all(self) -> None:
         for thread in self._threads.values():

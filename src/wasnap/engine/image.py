@@ -34,7 +34,7 @@ import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from wasnap.engine.runs import Run, joined
 from wasnap.errors import CannotResume
@@ -56,7 +56,13 @@ _IOV_MAX = 1024
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
+_BLOCK = 1 << 16
+_ZEROS = ctypes.create_string_buffer(_BLOCK)
+_ZEROS_AT = ctypes.addressof(_ZEROS)
 _libc = ctypes.CDLL(None, use_errno=True)
+_memcmp = _libc.memcmp
+_memcmp.restype = ctypes.c_int
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (
     ctypes.c_void_p,
@@ -127,6 +133,28 @@ class MemoryImage(NamedTuple):
     extents: Sequence[FileExtent | BufferExtent | PackedExtent]
     unpack: Callable[[], Iterable[BufferExtent]] = tuple
     scattered: Scattered | None = None
+
+
+class Copied(Protocol):
+    """A memory that lies somewhere."""
+
+    address: int
+
+    @property
+    def size(self) -> int: ...
+
+
+def copy_of(memory: Copied) -> MemoryImage:
+    """What a memory holds now, in views of it: to be placed elsewhere at once. Blocks that are zero
+    are left out: whoever has the copy does not need memory for them."""
+    size = memory.size
+    room = _window(memory.address, size) if size else memoryview(b"")
+    extents = []
+    for start in range(0, size, _BLOCK):
+        end = min(start + _BLOCK, size)
+        if _memcmp(memory.address + start, _ZEROS_AT, end - start):
+            extents.append(BufferExtent(start, room[start:end]))
+    return MemoryImage(size, extents)
 
 
 def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX) -> int:

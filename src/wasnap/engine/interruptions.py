@@ -91,8 +91,8 @@ class Interruptions:
         self._edge.pending = None
         self._edge.call.depth = len(self._aside)
 
-    def pop(self) -> tuple[tuple[Entry, ...], int]:
-        """Put the last back; the entries that ran."""
+    def pop(self, *, interrupts: bool) -> tuple[tuple[Entry, ...], int]:
+        """Put the last back; the entries that ran. ``interrupts``: a call that waited hears of it."""
         was = self._aside.pop()
         self._stack.put(was.frames, len(was.refs))
         self._tables.set_references(abi.REFS, was.refs)
@@ -100,7 +100,7 @@ class Interruptions:
             self._pointer.set(was.stack_pointer)
         self._edge.pending = was.pending
         self._edge.call.depth = len(self._aside)
-        self._edge.call.interrupted = was.pending is not None
+        self._edge.call.interrupted |= interrupts and was.pending is not None
         return was.entries, was.entry
 
     def copy(self) -> StackCopy:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from wasnap.engine import cell, config, ffi, native, tables, values
 from wasnap.engine.call import Company, GuestCall, Wake
 from wasnap.engine.code import Program
@@ -33,6 +35,7 @@ from wasnap.engine.state import (
     Failed,
     Finished,
     PendingCall,
+    Replaced,
     Stopped,
     ThreadState,
     Trapped,
@@ -47,6 +50,8 @@ from wasnap.errors import (
     UsageError,
 )
 from wasnap.host.protocol import (
+    FORKED,
+    Exec,
     Exit,
     HostFunction,
     Inside,
@@ -80,7 +85,8 @@ class Machine:
     ``memories``: the guest's, in order; ``control``: the header of its control memory; ``call``:
     what its host functions get; ``spawns``: the export in which further threads begin, if it can
     have any. ``shared``: imported memories, by index, that belong to all its threads; ``thread``
-    and ``company``: which of them it is, and the others.
+    and ``company``: which of them it is, and the others; ``locked``: its host functions take turns
+    with those of others.
     Raises UnknownImport, or GuestTrap where a segment does not fit.
     """
 
@@ -92,6 +98,8 @@ class Machine:
         shared: Mapping[int, GuestMemory] | None = None,
         thread: int = 0,
         company: Company | None = None,
+        *,
+        locked: bool = False,
     ) -> None:
         self._program = program
         self.thread = thread
@@ -100,7 +108,7 @@ class Machine:
         self._context = self._store.context
         self.call = GuestCall(wake, thread, company)
         self._edge = Edge(
-            self._context, self.call, company.host_lock if shared and company else None
+            self._context, self.call, company.host_lock if locked and company else None
         )
         info = program.info
         # Answers write into the memory that the host's pointers are for, and have 32-bit addresses.
@@ -328,12 +336,14 @@ class Machine:
             except (Stop, Suspended):
                 return Stopped()
             except Exit as error:
-                return Exited(error.code)
+                return Exited(error.code, error.signal)
+            except Exec as error:
+                return Replaced(error.made)
             except ThreadExit:
                 return self._end_thread()
             if self._abandoned:
                 self._abandoned = False
-                self._entries, self._entry = self._interruptions.pop()
+                self._entries, self._entry = self._interruptions.pop(interrupts=False)
                 self.call.interrupted = False
                 return self._enter() or self._go_on()
             if self._results is not None:  # the call replaced the stack
@@ -373,7 +383,7 @@ class Machine:
         self.call.owed = False
         if self.interrupter is None:
             return None
-        if self.at_loop() and not self._interruptions.has_pointer:
+        if self.at_loop() and not (self._interruptions.has_pointer and self.interrupter.in_loops):
             self.call.owed = True
             return None
         inside = self._interruptions.inside(self._entries[self._entry])
@@ -383,7 +393,7 @@ class Machine:
             self._for_all = True
             return Stopped()
         except Exit as error:
-            return Exited(error.code)
+            return Exited(error.code, error.signal)
         if wanted is None:
             return None
         entry = Entry(*wanted)
@@ -395,7 +405,9 @@ class Machine:
     def _outwards(self, event: Event) -> Event:
         """When what interrupted the guest is over, go on with what was interrupted."""
         while isinstance(event, Finished) and self._interruptions:
-            self._entries, self._entry = self._interruptions.pop()
+            over = self._entries[self._entry]
+            again = self.interrupter is not None and self.interrupter.restarts((*over.args,))
+            self._entries, self._entry = self._interruptions.pop(interrupts=not again)
             event = self._enter() or self._go_on()
         return event
 
@@ -445,7 +457,9 @@ class Machine:
         ended = native.call(self._context, function, slots)
         raised = self._edge.take()
         if isinstance(raised, Exit):
-            return Exited(raised.code)
+            return Exited(raised.code, raised.signal)
+        if isinstance(raised, Exec):
+            return Replaced(raised.made)
         if isinstance(raised, ThreadExit):
             return self._end_thread()
         if raised is not None:
@@ -500,6 +514,17 @@ class Machine:
             begun=self.begun,
             interrupted=self._interruptions.capture(),
         )
+
+    def fork(self) -> ThreadState:
+        """This thread, which is unwound and completes a call, as the only one of another process.
+
+        Raises Unsaveable.
+        """
+        self._call_helper(abi.SAVE)  # a signal's handler may have run since
+        state = self.capture()
+        assert state.pending is not None
+        pending = msgspec.structs.replace(state.pending, progress=FORKED)
+        return msgspec.structs.replace(state, pending=pending, thread=0)
 
     def restore(self, state: ThreadState) -> None:
         """Make a new instance equal to a captured one, but for its memories. Raises CannotResume."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from wasnap.errors import GuestTrap
+from wasnap.host.protocol import Made
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -85,9 +86,16 @@ class EngineState(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The guest called ``proc_exit`` (a host function raised ``Exit``)."""
+    """The guest called ``proc_exit`` (a host function raised ``Exit``). ``signal``: see there."""
 
     code: int
+    signal: int = 0
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """The guest executed another program (a host function raised ``Exec``)."""
+
+    made: Made
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -112,4 +120,4 @@ class Failed(msgspec.Struct, frozen=True):
     error: BaseException
 
 
-Event = Exited | Finished | Stopped | Trapped | Failed
+Event = Exited | Finished | Stopped | Trapped | Failed | Replaced

@@ -22,6 +22,7 @@ Map of the room::
     clock.py  random.py  rights.py
     occasions.py    what the guest is about to do, for triggers
     threads.py      guest threads: wasi.thread-spawn
+    processes.py    the processes of a tree: parents, ends, who waits (WASIX)
     futex.py        waiting for a word of shared memory
     explicit.py     wasnap.snapshot: the guest asks for a snapshot of itself
     signals.py      signals of the guest's own: handlers, alarms, and what happens without

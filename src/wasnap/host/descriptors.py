@@ -8,8 +8,8 @@ msgspec Struct and restores itself from it in two steps: ``restore`` opens and c
 nothing, raising ``Missing`` with one difference; ``rewind`` then makes the world as it was.
 
 Invariants: a number is unique while it is open; a new one gets the lowest free number (POSIX). What
-is open may have several numbers (``duplicate``): it is closed with the last of them, and a snapshot
-holds it once (``SameState`` stands for the others).
+is open may have several numbers (``duplicate``), also in several processes (``copy``): it is closed
+with the last of them, and a snapshot holds it once (``SameState`` stands for the others).
 Methods that a kind does not define fail as ``refuse`` says.
 """
 
@@ -109,6 +109,8 @@ class Scene(msgspec.Struct):
     network: Network | None = None
     numbers: dict[int, int] = {}
     """Capture: id of a descriptor -> a number that the snapshot has it under."""
+    first: dict[int, int] = {}
+    """Capture: id of a descriptor -> the number that it is saved under."""
     unlinked: dict[tuple[int, int], int] = {}
     """Capture: (device, inode) of a file without a name -> the descriptor that has its content."""
     unlinked_bytes: int = 0
@@ -144,7 +146,7 @@ class Descriptor(ABC):
     and the kind has a ``stat`` and a ``close`` of its own).
     """
 
-    __slots__ = ("fdflags", "fileno", "inheriting", "rights")
+    __slots__ = ("fdflags", "fileno", "inheriting", "numbers", "rights")
 
     waits = False
     """Whether reading or writing can block: poll asks the kernel only for these."""
@@ -166,6 +168,8 @@ class Descriptor(ABC):
         self.rights = rights
         self.inheriting = inheriting
         self.fdflags = fdflags
+        self.numbers = 0
+        """How many it has, in the tables of all processes; counted by ``Descriptors``."""
 
     @abstractmethod
     def capture(self, number: int, scene: Scene) -> Any:
@@ -252,14 +256,13 @@ class Descriptor(ABC):
 
 
 class Descriptors:
-    """Number -> Descriptor."""
+    """Number -> Descriptor, of one process. ``lock``: of all tables that may share descriptors."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.Lock | None = None) -> None:
         self._open: dict[int, Descriptor] = {}
         self._free: list[int] = []
         self._next = 0
-        self._lock = threading.Lock()
-        self._further: dict[int, int] = {}  # id of a descriptor -> numbers beyond its first
+        self._lock = lock or threading.Lock()
         self.cloexec: set[int] = set()
         """Numbers that a program which takes this one's place is not to get."""
 
@@ -281,8 +284,36 @@ class Descriptors:
         """Give it the lowest free number."""
         with self._lock:
             number = self._lowest(0)
-            self._open[number] = descriptor
+            self._open[number] = _once_more(descriptor)
         return number
+
+    def add_as(self, descriptor: Descriptor, number: int) -> None:
+        """Give it this number, closing what has it. Raises OSError (EBADF): it is too large."""
+        if number >= NUMBERS_MAX:
+            descriptor.close()
+            raise os_error(errno.EBADF)
+        if number in self._open:
+            self.close(number)
+        with self._lock:
+            self._take(number)
+            self._open[number] = _once_more(descriptor)
+
+    def copy(self) -> Descriptors:
+        """A table of another process, with the same things open under the same numbers."""
+        other = Descriptors(self._lock)
+        with self._lock:
+            other._open = {n: _once_more(d) for n, d in self._open.items()}
+            other._free, other._next = list(self._free), self._next
+            other.cloexec = set(self.cloexec)
+        return other
+
+    def move_to(self, other: Descriptors) -> None:
+        """Another program takes this one's place: give it all, but what it is not to get."""
+        for number in sorted(self.cloexec):
+            self.close(number)
+        with self._lock:
+            other._open, other._free, other._next = self._open, self._free, self._next
+            self._open, self._free, self._next = {}, [], 0
 
     def _lowest(self, least: int) -> int:
         """Take the lowest free number that is not below ``least``."""
@@ -311,7 +342,7 @@ class Descriptors:
             if number not in self._open:
                 raise os_error(errno.EBADF)
             new = self._lowest(least)
-            self._open[new] = self._once_more(self._open[number])
+            self._open[new] = _once_more(self._open[number])
         return new
 
     def duplicate_as(self, source: int, target: int) -> None:
@@ -324,9 +355,9 @@ class Descriptors:
             replaced = self._open.pop(target, None)
             if replaced is None:
                 self._take(target)
-            self._open[target] = self._once_more(self._open[source])
+            self._open[target] = _once_more(self._open[source])
             self.cloexec.discard(target)
-            last = replaced is not None and self._dropped(replaced)
+            last = replaced is not None and _dropped(replaced)
         if last and replaced is not None:
             replaced.close()
 
@@ -340,17 +371,6 @@ class Descriptors:
             self._free.remove(number)
             heapq.heapify(self._free)
 
-    def _once_more(self, descriptor: Descriptor) -> Descriptor:
-        self._further[id(descriptor)] = self._further.get(id(descriptor), 0) + 1
-        return descriptor
-
-    def _dropped(self, descriptor: Descriptor) -> bool:
-        """It lost a number; whether that was its last."""
-        further = self._further.pop(id(descriptor), 0)
-        if further > 1:
-            self._further[id(descriptor)] = further - 1
-        return further == 0
-
     def close(self, number: int) -> None:
         """Close and free the number. The number is free even if closing reports an error."""
         with self._lock:
@@ -359,7 +379,7 @@ class Descriptors:
                 raise os_error(errno.EBADF)
             heapq.heappush(self._free, number)
             self.cloexec.discard(number)
-            last = self._dropped(descriptor)
+            last = _dropped(descriptor)
         if last:
             descriptor.close()
 
@@ -374,29 +394,24 @@ class Descriptors:
             self._open[target] = self._open.pop(source)
             heapq.heappush(self._free, source)
             self.cloexec -= {source, target}
-            last = self._dropped(replaced)
+            last = _dropped(replaced)
         if last:
             replaced.close()
 
     def replace_all(self, descriptors: dict[int, Descriptor]) -> None:
         """Become exactly these (closing what was open)."""
         self.close_all()
-        self._open = dict(descriptors)
+        self._open = {n: _once_more(d) for n, d in descriptors.items()}
         self._next = max(descriptors, default=-1) + 1
         self._free = [n for n in range(self._next) if n not in descriptors]
-        seen: set[int] = set()
-        for descriptor in descriptors.values():
-            if id(descriptor) in seen:
-                self._once_more(descriptor)
-            seen.add(id(descriptor))
         self.cloexec = set()
 
-    def capture(self, scene: Scene) -> list[Any]:
-        """The state of each, in the order of the numbers."""
-        first: dict[int, int] = {}
+    def capture(self, scene: Scene, base: int = 0) -> list[Any]:
+        """The state of each, in the order of the numbers, to which ``base`` is added."""
         states: list[Any] = []
-        for number, descriptor in self.items():
-            of = first.setdefault(id(descriptor), number)
+        for own, descriptor in self.items():
+            number = base + own
+            of = scene.first.setdefault(id(descriptor), number)
             same = of != number
             states.append(SameState(number, of) if same else descriptor.capture(number, scene))
         return states
@@ -409,3 +424,14 @@ class Descriptors:
         """The end of the process."""
         for number in list(self._open):
             self.close(number)
+
+
+def _once_more(descriptor: Descriptor) -> Descriptor:
+    descriptor.numbers += 1
+    return descriptor
+
+
+def _dropped(descriptor: Descriptor) -> bool:
+    """It lost a number; whether that was its last."""
+    descriptor.numbers -= 1
+    return descriptor.numbers == 0

@@ -142,6 +142,13 @@ class Futexes:
             for key in [key for key in self._waiters if key[0] == thread and key[1] > depth]:
                 del self._waiters[key]
 
+    def forked(self, thread: int) -> list[WaiterState]:
+        """Those of one thread (what it waits for outside of its signal's handler), which is the
+        main thread of another process."""
+        with self._lock:
+            mine = [waiter for waiter in self._waiters.values() if waiter.thread == thread]
+            return [WaiterState(0, *w.place, w.woken, w.depth) for w in mine]
+
     def capture(self) -> list[WaiterState]:
         """In the order in which they joined. All guest threads are stopped."""
         return [WaiterState(w.thread, *w.place, w.woken, w.depth) for w in self._waiters.values()]

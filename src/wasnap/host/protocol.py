@@ -34,10 +34,13 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ..instrument.abi import ImportInfo
 
 Progress: TypeAlias = dict[str, Any]
 """What a suspended call has done so far: msgpack-able (str keys; ints, bytes, str, lists, ...)."""
@@ -82,11 +85,21 @@ class Suspended(Exception):
 
 
 class Exit(Exception):
-    """The guest asked to end with ``code`` (WASI ``proc_exit``)."""
+    """The guest asked to end with ``code`` (WASI ``proc_exit``). ``signal``: what ended it, by the
+    guest's number; 0: nothing did."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, signal: int = 0) -> None:
         super().__init__(f"exit {code}")
         self.code = code
+        self.signal = signal
+
+
+class Exec(Exception):
+    """The process goes on as another program: ``made``, as ``Call.make`` gave it."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__("another program takes its place")
+        self.made = made
 
 
 class Unwind(Suspended):
@@ -95,6 +108,13 @@ class Unwind(Suspended):
 
 class ThreadExit(Exception):
     """A guest thread other than the main one asked to end itself alone."""
+
+
+class Made(Protocol):
+    """A process that is ready to run; the engine's own."""
+
+    def close(self, timeout: float | None = ...) -> bool:
+        """It is not needed."""
 
 
 Interruption: TypeAlias = tuple[str, tuple[int, ...]]
@@ -250,6 +270,22 @@ class Call(Protocol):
         goes on behind the call that copied it, which returns ``results`` once more. Interruptions
         that began since are over. Raises LookupError if those it was inside of are over."""
 
+    def fork(self, process: int, provider: Provider) -> None:
+        """A further process, ``process``, with a copy of all memory and of this thread, which is
+        unwound: this call, which raised ``Unwind`` and is completed now, is completed there, too,
+        with ``progress`` FORKED. Raises OSError: EAGAIN, ENOTSUP where it cannot be had."""
+
+    def load(self, module: bytes) -> Loaded:
+        """The code of a module. It may have to be compiled: waits like ``park``. Raises OSError
+        (ENOEXEC) for what cannot be run."""
+
+    def make(self, process: int, loaded: Loaded, provider: Provider) -> Made:
+        """A process that begins in ``_start``, not running yet: for ``begin``, or ``Exec``. Raises
+        OSError (ENOEXEC, EAGAIN)."""
+
+    def begin(self, made: Made) -> None:
+        """Have a further process run, now or when the world goes on. Raises OSError (EAGAIN)."""
+
 
 class Audience(Protocol):
     """Whoever wants to know what the guest is about to do; called by the guest's thread."""
@@ -260,6 +296,17 @@ class Audience(Protocol):
 
     def hear(self, call: Call, occasions: tuple[str, ...]) -> None:
         """Raises ``Stop`` if there is to be a snapshot before (and ``call.may_stop()``)."""
+
+
+FORKED: Progress = {"forked": 1}
+"""Of a call of ``proc_fork`` that is completed in the child."""
+
+
+class Registry(Protocol):
+    """Who keeps the list of processes. Called with the lock of host functions held."""
+
+    def ended(self, process: int, code: int, signal: int) -> None:
+        """A process, but not the first one, has."""
 
 
 class Interrupter(Protocol):
@@ -275,6 +322,13 @@ class Interrupter(Protocol):
         a function of this name. Raises ``Exit`` if the process is to end, ``Stop`` if there is to
         be a snapshot before; then it is asked again.
         """
+
+    @property
+    def in_loops(self) -> bool:
+        """Whether a thread that does not wait may be interrupted at the header of a loop."""
+
+    def restarts(self, args: tuple[int, ...]) -> bool:
+        """Whether a call goes on waiting after an interruption with these arguments."""
 
     def begin(self, interrupt: Callable[[int], bool]) -> None:
         """The guest runs. ``interrupt``: as ``Call.interrupt``, for any thread of ours."""
@@ -300,6 +354,17 @@ class Shortcut(NamedTuple):
 
     kind: str
     offset: Callable[[], int | None]
+
+
+class Loaded(Protocol):
+    """The code of a program; the engine's own. ``sha256``: of the module that it is of."""
+
+    @property
+    def sha256(self) -> bytes: ...
+
+
+Provider: TypeAlias = "Callable[[Iterable[ImportInfo]], Callable[[str, str], HostFunction | None]]"
+"""What gives a program, by what it imports, its functions."""
 
 
 class HostFunction(NamedTuple):

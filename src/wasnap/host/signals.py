@@ -1,5 +1,5 @@
-"""Signals to the guest, from its own threads and from outside, its handlers and its alarms; and what
-happens where it has none.
+"""Signals to the guest, from its own threads and processes and from outside, its handlers and its alarms;
+and what happens where it has none.
 
 A signal is kept for its thread until that is unwound and asks what to run (``protocol.Interrupter``):
 then the guest's *callback* is called with its number, an export that its libc names and that finds
@@ -20,7 +20,10 @@ when the callback blocks signals by a call that is none through a table, it is l
 returned, and the signal has its usual effect: an end by its own exit code, a stop that can be
 continued. (Signals that tell of a fault, SIGABRT and its like, are left to the libc.)
 
-The guest lives in our process: what stops it stops us.
+A child begins with the callback and nothing that waits; another program in a process's place with
+what waits, the alarms, and no callback. What others send goes to the main thread.
+
+All guest processes live in ours: what stops one of them stops us.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -38,6 +42,8 @@ from .protocol import Call, Exit, Interruption, Unwind
 _STOPPING = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
 _UNHANDLED = frozenset(("SIGKILL", "SIGSTOP"))
+SIGCHLD: Final = 17
+"""WASIX's number."""
 _TIMER_S_MAX = 24 * 3600
 
 # fmt: off
@@ -63,15 +69,16 @@ def pause() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def usual_effect(number: int, stop: Callable[[], None]) -> None:
-    """Of a signal (this machine's number) on the guest that calls this. Raises Exit if it ends.
+def usual_effect(number: int, name: str, stop: Callable[[], None]) -> None:
+    """Of a signal, by the guest's number, on the guest that calls this. Raises Exit if it ends.
 
     ``stop``: ``pause``, and whatever is to be done around it.
     """
-    if number in _STOPPING:
+    ours = getattr(signal, name)
+    if ours in _STOPPING:
         stop()
-    elif number not in _IGNORED:
-        raise Exit(128 + number)
+    elif ours not in _IGNORED:
+        raise Exit(128 + ours, number)
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -104,9 +111,15 @@ class SignalsState(msgspec.Struct, frozen=True):
 
 class Signals:
     """Those of one process. A ``protocol.Interrupter``. ``clock()``: the guest's. ``stop``: see
-    ``usual_effect``."""
+    ``usual_effect``.
+
+    ``old_style``: its libc is one whose callback flushes the output, so that it must not come in the
+    midst of anything, and that can wait for a child only for good: it gets no signal in loops, and
+    none for the end of a child.
+    """
 
     def __init__(self, clock: Callable[[], Clock], stop: Callable[[], None]) -> None:
+        self.old_style = False
         self._clock = clock
         self._stop = stop
         self._lock = threading.Lock()
@@ -146,7 +159,7 @@ class Signals:
         with self._lock:
             self._callback = export
         call.abandon()
-        usual_effect(getattr(signal, f"SIG{name}"), self._stop)
+        usual_effect(number, f"SIG{name}", self._stop)
 
     def handles(self, name: str) -> bool:
         """Whether the guest is to get a signal that comes from outside, SIGINT ...: any thread may
@@ -179,6 +192,17 @@ class Signals:
             self._unwind(call)
         else:
             call.interrupt(what.thread)
+
+    def receive(self, number: int, name: str) -> None:
+        """From outside of the process, for its main thread. Called by threads of other processes,
+        or where none runs."""
+        with self._lock:
+            what = Signal(number, name, 0)
+            if what not in self._waiting:
+                self._waiting.append(what)
+            interrupt = self._interrupt
+        if interrupt is not None:
+            interrupt(0)
 
     def set_alarm(self, number: int, name: str, interval_ns: int, *, repeat: bool) -> None:
         """Have a signal come after this time, once or again and again; 0: not any more."""
@@ -215,7 +239,7 @@ class Signals:
                 self._announced.remove(what)
             if wanted is not None:
                 return wanted
-            usual_effect(getattr(signal, what.name), self._stop)
+            usual_effect(what.number, what.name, self._stop)
         return None
 
     def _announce(self, call: Call, what: Signal) -> None:
@@ -224,6 +248,16 @@ class Signals:
                 return
             self._announced.append(what)
         call.about_to(what.name.lower())
+
+    @property
+    def in_loops(self) -> bool:
+        """See ``protocol.Interrupter``."""
+        return not self.old_style
+
+    def restarts(self, args: tuple[int, ...]) -> bool:
+        """See ``protocol.Interrupter``: of a child's end, which most programs ignore, calls do not
+        hear. Whether there is a handler, only the libc knows."""
+        return args == (SIGCHLD,)
 
     def begin(self, interrupt: Callable[[int], bool]) -> None:
         """See ``protocol.Interrupter``."""
@@ -271,6 +305,19 @@ class Signals:
                     self._alarms[alarm.number] = msgspec.structs.replace(alarm, moment=moment)
             self._arm()
         interrupt(0)
+
+    # -- other processes ---------------------------------------------------------------------
+
+    def forked(self) -> SignalsState:
+        """What a child begins with: no signal that waits, and no alarm."""
+        with self._lock:
+            return SignalsState(self._callback)
+
+    def executed(self) -> SignalsState:
+        """What another program in the place of this one begins with; it has a main thread only."""
+        with self._lock:
+            waiting = [msgspec.structs.replace(what, thread=0) for what in self._waiting]
+            return SignalsState(None, list(dict.fromkeys(waiting)), [], list(self._alarms.values()))
 
     # -- snapshots ---------------------------------------------------------------------------
 

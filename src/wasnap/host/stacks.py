@@ -56,6 +56,11 @@ class Stacks:
         kept = self._kept.get((call.thread, address))
         return kept if kept is not None and kept.number == number else None
 
+    def forked(self, thread: int) -> StacksState:
+        """Those of one thread, which is the main thread of another process."""
+        mine = [kept for kept in self._kept.values() if kept.thread == thread]
+        return StacksState(self._last, [msgspec.structs.replace(k, thread=0) for k in mine])
+
     def capture(self) -> StacksState:
         """All guest threads are stopped."""
         return StacksState(self._last, list(self._kept.values()))

@@ -97,6 +97,13 @@ class Threads:
         """By thread, of those that have set theirs; None: there is no such key."""
         return self._values.get(key)
 
+    def forked(self, thread: int) -> ThreadsState:
+        """What one thread has, which is the main thread of another process."""
+        values = [
+            (key, 0, threads[thread]) for key, threads in self._values.items() if thread in threads
+        ]
+        return ThreadsState(0, self._last_key, list(self._values), values)
+
     def capture(self) -> ThreadsState:
         """All guest threads are stopped."""
         values = [

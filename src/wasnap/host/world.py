@@ -6,11 +6,13 @@ below it (``wasip1/``) turn them into functions that a guest can import.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import posixpath
 import resource
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -25,6 +27,7 @@ from .descriptors import Descriptor, Descriptors, Missing, Scene
 from .explicit import Explicit
 from .futex import Futexes, WaiterState
 from .occasions import Occasions
+from .processes import FIRST, NUMBERS, Own, Processes, ProcessesState
 from .protocol import HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from .event import EventState
     from .file import FileState
     from .history import History, HistoryState
-    from .mapped import Root
+    from .mapped import Directory, Root, Want
     from .net.network import Network
     from .net.pair import PairState
     from .net.socket import SocketState
@@ -84,6 +87,28 @@ DIFFERENT = frozenset(
 )
 """Functions of preview1 that do something else in a program which also imports WASIX's."""
 
+_OWN = frozenset(
+    [
+        "process",
+        "args",
+        "env",
+        "cwd",
+        "descriptors",
+        "dispositions",
+        "explicit",
+        "futexes",
+        "signals",
+        "stacks",
+        "threads",
+        "old_wasix",
+        "_functions",
+        "_older_functions",
+        "_wasi_functions",
+        "_wasix_functions",
+    ]
+)
+"""What a process has for itself: attributes of its Host."""
+
 _STANDARD = ("stdin", "stdout", "stderr")
 _OUTPUTS = _STANDARD[1:]
 
@@ -101,6 +126,8 @@ class HostState(msgspec.Struct, frozen=True):
     ``history``: where this snapshot is in the history of files; None: nothing was noted.
     ``cloexec``: see ``Descriptors``; ``cwd``: the working directory (WASIX), an absolute guest path.
     ``terminal``: what it showed; None: there has never been one.
+    ``processes``: the others (WASIX); what is a process's own is here of the first one. The numbers of
+    their ``descriptors`` have, above ``NUMBERS`` bits, their process less one.
     A journal stores it as the plain data that ``to_plain`` makes.
     """
 
@@ -120,6 +147,7 @@ class HostState(msgspec.Struct, frozen=True):
     stacks: StacksState = StacksState()
     cloexec: list[int] = []
     cwd: bytes = b"/"
+    processes: ProcessesState = ProcessesState()
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings, bytes and ints."""
@@ -154,7 +182,8 @@ class HostState(msgspec.Struct, frozen=True):
 
 
 class Host:
-    """One guest process's host.
+    """One guest process's host. That of the first process is also the tree's: it is captured,
+    restored and closed with all the others in it, and stays so if another program takes its place.
 
     ``arena``: the memory that a snapshot must save beside the state, by pages (``tree/arena.py``).
     """
@@ -167,6 +196,10 @@ class Host:
         self.env = [os.fsencode(f"{name}={value}") for name, value in config.env.items()]
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
+        self.process = FIRST
+        self.processes = Processes(self)
+        self.dispositions = b""
+        """What its program is to do about signals at its start: number and disposition, a byte each."""
         self.descriptors = Descriptors()
         self.cwd = b"/"
         self.arena = Arena()
@@ -225,6 +258,78 @@ class Host:
             self.close()
             raise
 
+    # -- processes --------------------------------------------------------------------------
+
+    def another(self, process: int) -> Host:
+        """Of another process, or of another program in the same one: what is not its own is shared."""
+        other: Host = object.__new__(Host)
+        other._share(self)
+        other.process = process
+        other.args, other.env, other.cwd = self.args, self.env, self.cwd
+        other.descriptors = Descriptors()
+        other.threads = Threads()
+        other.futexes = Futexes(lambda: other.clock)
+        other.signals = Signals(lambda: other.clock, self.pause)
+        other.stacks = Stacks()
+        other.explicit = Explicit()
+        other.explicit.ask = self.explicit.ask
+        other._functions = {}
+        other._wasi_functions = {}
+        other._wasix_functions = {}
+        other._older_functions = {}
+        other.old_wasix = False
+        other.dispositions = b""
+        return other
+
+    def _share(self, first: Host) -> None:
+        """Have what is common to all processes."""
+        common = {name: what for name, what in vars(first).items() if name not in _OWN}
+        self.__dict__.update(common)
+
+    def forked(self, process: int, thread: int) -> Host:
+        """Of a child that begins as a copy of this thread."""
+        other = self.another(process)
+        other.descriptors = self.descriptors.copy()
+        other.threads.restore(self.threads.forked(thread))
+        other.futexes.restore(self.futexes.forked(thread))
+        other.signals.restore(self.signals.forked())
+        other.stacks.restore(self.stacks.forked(thread))
+        return other
+
+    def successor(self, args: list[bytes], env: list[bytes] | None) -> Host:
+        """Of the program that takes this one's place, with these arguments, and this environment;
+        None: the same. It gets the descriptors when it does (``Processes.execute``)."""
+        other = self.another(self.process)
+        other.signals.restore(self.signals.executed())
+        other.args = args
+        other.env = self.env if env is None else env
+        return other
+
+    def own(self) -> Own:
+        """What is not shared with other processes, but for the descriptors."""
+        return Own(
+            args=self.args,
+            env=self.env,
+            threads=self.threads.capture(),
+            futexes=self.futexes.capture(),
+            signals=self.signals.capture(),
+            stacks=self.stacks.capture(),
+            cloexec=sorted(self.descriptors.cloexec),
+            cwd=self.cwd,
+            dispositions=self.dispositions,
+        )
+
+    def become(self, own: Own) -> None:
+        """The inverse of ``own``; ``cloexec`` is set with the descriptors."""
+        self.args = own.args
+        self.env = own.env
+        self.threads.restore(own.threads)
+        self.futexes.restore(own.futexes)
+        self.signals.restore(own.signals)
+        self.stacks.restore(own.stacks)
+        self.cwd = own.cwd
+        self.dispositions = own.dispositions
+
     def _open(self, mapping: Mapping) -> Root:
         if mapping.kind == "dir":
             from .root import HostRoot
@@ -276,7 +381,10 @@ class Host:
         """Where the guest listens, ``HOST:PORT`` each, with true ports."""
         if not self._config.own_sockets:
             return self._given
-        own = (getattr(d, "listens_at", None) for _, d in self.descriptors.items())
+        hosts = self.processes.hosts().values()
+        own = (
+            getattr(d, "listens_at", None) for host in hosts for _, d in host.descriptors.items()
+        )
         return tuple(str(address) for address in own if address is not None)
 
     @property
@@ -295,7 +403,12 @@ class Host:
 
     def live_sockets(self) -> dict[int, int]:
         """Guest descriptor -> this process's, of all that another process could go on with."""
-        return {number: d.fileno for number, d in self.descriptors.items() if d.travels}
+        return {
+            (process - FIRST << NUMBERS) + number: d.fileno
+            for process, host in self.processes.hosts().items()
+            for number, d in host.descriptors.items()
+            if d.travels
+        }
 
     def _listen(self) -> list[Listener]:
         """All or none. Raises CannotListen."""
@@ -385,7 +498,8 @@ class Host:
         found = self._wasix_functions.get(name)
         if type is None:
             return found
-        for each in (found, self._older_functions.get(name)):
+        older = (self._older_functions.get(name), self._wasix_functions.get(name + wasix.OLDER))
+        for each in (found, *older):
             if each is not None and (each.params, each.results) == type:
                 return each
         return wasix.missing(name, *type)
@@ -395,6 +509,8 @@ class Host:
         types = {(i.module, i.name): (i.params, i.results) for i in imports}
         unix = any(module == WASIX for module, _ in types)
         self.old_wasix = (WASIX, "thread_local_create") in types
+        join = types.get((WASIX, "proc_join"))
+        self.signals.old_style = join is not None and len(join[0]) == 2
 
         def provide(module: str, name: str) -> HostFunction | None:
             type = types.get((module, name))
@@ -409,21 +525,36 @@ class Host:
         """Whether there is a directory at an absolute guest path without ``..``: a mapping, what is
         above one, or one in it. Raises OSError."""
         prefix = path.rstrip(b"/") + b"/"
+        names = (os.fsencode(guest).rstrip(b"/") + b"/" for guest in self._roots)
+        if path == b"/" or any(name.startswith(prefix) for name in names):
+            return True
+        with self.above(path) as (directory, name):
+            return stat.S_ISDIR(directory.stat_at(name, follow=True).st_mode)
+
+    def absolute(self, path: bytes) -> bytes:
+        """A path from the working directory, without ``..``."""
+        return b"/" + posixpath.normpath(posixpath.join(self.cwd, path)).lstrip(b"/")
+
+    def open_path(self, path: bytes, want: Want) -> Descriptor:
+        """Open what is at an absolute guest path without ``..``. Raises OSError."""
+        with self.above(path) as (directory, name):
+            return directory.open(name, want)
+
+    @contextlib.contextmanager
+    def above(self, path: bytes) -> Iterator[tuple[Directory, bytes]]:
+        """The mapping that an absolute guest path lies in, and the path from there. ENOENT."""
+        prefix = path.rstrip(b"/") + b"/"
         names = sorted(
             (os.fsencode(guest).rstrip(b"/") + b"/", g) for guest, g in self._roots.items()
         )
-        if any(name.startswith(prefix) for name, _ in names):
-            return True
         for name, root in reversed(names):
             if prefix.startswith(name):
                 directory = root.preopen()
                 try:
-                    status = directory.stat_at(prefix[len(name) :].rstrip(b"/"), follow=True)
+                    yield directory, prefix[len(name) :].rstrip(b"/") or b"."
                 finally:
                     directory.close()
-                return stat.S_ISDIR(status.st_mode)
-        if path == b"/":
-            return True
+                return
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     # -- snapshots --------------------------------------------------------------------------
@@ -432,37 +563,46 @@ class Host:
         """Before ``capture``, if the process ends with that snapshot: connections stay as they are,
         where the user asked for that."""
         if self._config.connections == "repair":
-            for _, descriptor in self.descriptors.items():
-                descriptor.freeze()
+            for host in self.processes.hosts().values():
+                for _, descriptor in host.descriptors.items():
+                    descriptor.freeze()
 
     def thaw(self) -> None:
         """It does not end."""
         if self._config.connections == "repair":
-            for _, descriptor in self.descriptors.items():
-                descriptor.thaw()
+            for host in self.processes.hosts().values():
+                for _, descriptor in host.descriptors.items():
+                    descriptor.thaw()
 
     def capture(self) -> HostState:
         """The state at this moment; the rest is in the arena. All guest threads are stopped."""
         scene = Scene(self._roots, self._standard)
-        for number, descriptor in self.descriptors.items():
-            scene.numbers.setdefault(id(descriptor), number)
+        for process, host in self.processes.hosts().items():
+            for number, descriptor in host.descriptors.items():
+                scene.numbers.setdefault(id(descriptor), (process - FIRST << NUMBERS) + number)
+        first = self.processes.first.own()
         return HostState(
-            args=self.args,
-            env=self.env,
+            args=first.args,
+            env=first.env,
             clock=self.clock.capture(),
             random=self.random.capture(),
             written={name: stream.written for name, stream in self._streams.items()},
             terminal=self._shown if self._terminal is None else self._terminal.capture(),
-            descriptors=self.descriptors.capture(scene),
-            signals=self.signals.capture(),
-            stacks=self.stacks.capture(),
-            cloexec=sorted(self.descriptors.cloexec),
-            cwd=self.cwd,
+            descriptors=[
+                state
+                for process, host in self.processes.hosts().items()
+                for state in host.descriptors.capture(scene, process - FIRST << NUMBERS)
+            ],
+            signals=first.signals,
+            stacks=first.stacks,
+            cloexec=first.cloexec,
+            cwd=first.cwd,
             trees={guest: root.tree.capture() for guest, root in self._trees().items()},
             occasions=sorted(self.occasions.been),
-            threads=self.threads.capture(),
-            futexes=self.futexes.capture(),
+            threads=first.threads,
+            futexes=first.futexes,
             history=None if self._history is None else self._history.point(),
+            processes=self.processes.capture(),
         )
 
     def settle_files(self) -> None:
@@ -541,12 +681,9 @@ class Host:
         for saved in [*others, *files_open]:
             scene.restored[saved.number].rewind(saved)
         scene.close_rest()
-        self.descriptors.replace_all(scene.restored)
         if self._sockets is not None:
             self._sockets = None
             self._given = self._addresses_of(scene.restored.values())
-        self.descriptors.cloexec = set(state.cloexec)
-        self.cwd = state.cwd
         self._streams.update((d.name, d) for d in scene.restored.values() if isinstance(d, Stream))
         tails: dict[tuple[int, ...], Tail] = {}
         for _, stream in sorted(self._streams.items()):
@@ -556,16 +693,33 @@ class Host:
             stream.show(self._terminal)
             stream.written = state.written.get(name, 0)
         self.occasions.been = set(state.occasions)
-        self.threads.restore(state.threads)
-        self.futexes.restore(state.futexes)
-        self.signals.restore(state.signals)
-        self.stacks.restore(state.stacks)
-        self.args = state.args
-        self.env = state.env
         self.clock = clocks.restore(state.clock)
         if state.random is not None:
             self.random = SeededRandom.restore(state.random)
         self.arena = arena
+        self._restore_processes(state, scene.restored)
+
+    def expect(self, state: HostState) -> None:
+        """Before ``restore``: have Hosts for the other processes, whose functions can be imported."""
+        self.processes.restore(state.processes)
+
+    def _restore_processes(self, state: HostState, restored: dict[int, Descriptor]) -> None:
+        """Last of all: what is common to them is there."""
+        own = {name: getattr(state, name) for name in Own.__struct_fields__ if hasattr(state, name)}
+        self.become(Own(**own))
+        self.dispositions = state.processes.dispositions
+        if self.processes.hosts().keys() == {FIRST}:
+            self.expect(state)
+        cloexec = {each.number: each.own.cloexec for each in state.processes.table if each.own}
+        cloexec[FIRST] = state.cloexec
+        mask = (1 << NUMBERS) - 1
+        for process, host in self.processes.hosts().items():
+            host.descriptors.replace_all(
+                {n & mask: d for n, d in restored.items() if n >> NUMBERS == process - FIRST}
+            )
+            host.descriptors.cloexec = set(cloexec[process])
+            if host is not self:
+                host._share(self)
 
     def _check_rebinds(self, addresses: Iterable[str]) -> None:
         """Raises UsageError for one of an address that is not among these."""
@@ -596,7 +750,7 @@ class Host:
             self._terminal.restore(self._shown)
             self._terminal.paint(self._shown.modes)
             if self._terminal.size() != (self._shown.columns, self._shown.rows):
-                self.signals.deliver("SIGWINCH")
+                self.processes.first.signals.deliver("SIGWINCH")
 
     @property
     def has_terminal(self) -> bool:
@@ -636,11 +790,16 @@ class Host:
         pause()
         self._terminal.back(modes)
         if self._terminal.size() != size:  # the system tells the foreground only
-            self.signals.deliver("SIGWINCH")
+            self.processes.first.signals.deliver("SIGWINCH")
+
+    def close_descriptors(self) -> None:
+        """Of all processes."""
+        for host in self.processes.hosts().values():
+            host.descriptors.close_all()
 
     def close(self) -> None:
         """Give everything back; the standard streams stay open."""
-        self.descriptors.close_all()
+        self.close_descriptors()
         for root in self._roots.values():
             root.close()
         self._roots = {}

@@ -35,7 +35,7 @@ from wasnap.journal.image import Extent, MemoryImage
 from wasnap.journal.index import Damaged
 from wasnap.journal.journal import Durability, Journal
 from wasnap.journal.labels import check_label
-from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE, PROGRAMS
 from wasnap.journal.place import looks_like_journal
 from wasnap.journal.proof import SnapshotInfo
 from wasnap.journal.records import (
@@ -47,6 +47,7 @@ from wasnap.journal.records import (
     HostRecord,
     Interrupted,
     PendingCall,
+    ProcessRecord,
     Record,
     StackRecord,
     StartRecord,
@@ -59,6 +60,7 @@ from wasnap.journal.writer import SnapshotWriter
 __all__ = [
     "HOST_MEMORY",
     "PAGE_SIZE",
+    "PROGRAMS",
     "BeginRecord",
     "Damaged",
     "Directory",
@@ -73,6 +75,7 @@ __all__ = [
     "MemoryImage",
     "Pages",
     "PendingCall",
+    "ProcessRecord",
     "Record",
     "Snapshot",
     "SnapshotInfo",

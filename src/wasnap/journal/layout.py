@@ -22,6 +22,8 @@ ALIGNMENT = 64
 PAGE_SIZE = 4096
 HOST_MEMORY = 0xFFFFFFFF
 """Index of the memory that is not the guest's: what directories in memory contain."""
+PROGRAMS = 0x80000000
+"""Indices from here on are those of programs: memories that hold their bytes."""
 
 RECORD_IGNORABLE = 1
 MEMORY_IS64 = 1
@@ -41,6 +43,7 @@ class Kind(IntEnum):
     STACK = 33
     TABLES = 34
     HOST = 35
+    PROCESS = 36
 
 
 FILE_HEADER = Struct("<8sHHI8s36sI")

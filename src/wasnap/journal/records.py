@@ -133,6 +133,7 @@ class StackRecord(Record, kw_only=True):
     thread: int = 0
     begun: bool = True
     interrupted: list[Interrupted] = []
+    process: int = 1
 
 
 class TablesRecord(Record, kw_only=True):
@@ -141,6 +142,20 @@ class TablesRecord(Record, kw_only=True):
     kind: ClassVar[Kind] = Kind.TABLES
     tables: dict[str, list[int]]
     thread: int = 0
+    process: int = 1
+
+
+class ProcessRecord(Record, kw_only=True):
+    """One guest process of several: which memories of the snapshot are its own, in order, and which
+    holds its program (``size`` bytes of this SHA-256); None: that is the journal's module.
+    """
+
+    kind: ClassVar[Kind] = Kind.PROCESS
+    process: int
+    memories: list[int]
+    program: int | None = None
+    size: int = 0
+    sha256: bytes = b""
 
 
 class HostRecord(Record, kw_only=True):

@@ -3,7 +3,7 @@
 Who does what::
 
     supervisor     the thread that calls ``run``: waits for whatever happens, and decides
-    guest thread   runs the guest, and nothing else (engine/guest.py)
+    guest threads  run the guest's processes, and nothing else (engine/family.py, engine/guest.py)
     saver          writes snapshots, mostly while the guest runs (saver.py)
     triggers       submit requests, from a thread of their own or from a signal handler
 
@@ -30,7 +30,18 @@ import msgspec
 from wasnap import triggers
 from wasnap.control.messages import Status
 from wasnap.control.server import Server
-from wasnap.engine import Exited, Failed, Finished, Guest, Stopped, Trapped, arguments, shown
+from wasnap.engine import (
+    Executable,
+    Exited,
+    Failed,
+    Family,
+    Finished,
+    Guest,
+    Stopped,
+    Trapped,
+    arguments,
+    shown,
+)
 from wasnap.errors import UsageError
 from wasnap.host import (
     WASIX,
@@ -316,16 +327,21 @@ class Process:
                 repair.check()
         host = self._host = Host(config, self._clock, self._random)
         try:
-            guest = Guest(program, host.provider(program.info.imports))
+            family = Family(
+                Executable(program, launch.module, launch.start.module_sha256),
+                host.provider(program.info.imports),
+                host.processes,
+                counted=self._counted,
+            )
         except BaseException:
             host.close()
             raise
-        world = World(program, guest, host, launch.module)
+        world = World(family, host)
         cleanup.callback(host.leave)
         cleanup.callback(self._unless_kept, self._close, world)
         self._invoked = invoked = launch.start.options.get(INVOKE)
         if invoked is not None and launch.snapshot is None:  # before a journal is made
-            type = guest.signature(invoked)
+            type = family.first.signature(invoked)
             self._invoked_with = arguments(invoked, type, self._config.args)
         return world, launch
 
@@ -337,8 +353,8 @@ class Process:
             parent = None if resumed is None else resumed.info.id
             self._service = Service(
                 self._desk,
-                Saver(world, journal, parent, world.guest.nudge),
-                world.guest,
+                Saver(world, journal, parent, world.family.nudge),
+                world.family,
                 newest=None if resumed is None else (resumed.info.id, resumed.info.time_ns),
                 label=self._label,
                 stop_after=self._stop_after_snapshot,
@@ -350,7 +366,8 @@ class Process:
             assert journal is not None
             taken = self._taken
             claim = None if taken is None else taken.claim
-            restore(world, journal, resumed, self._files, sync=sync, claim=claim)
+            load = launch.load_other
+            restore(world, journal, resumed, self._files, sync=sync, claim=claim, load=load)
             if taken is not None:
                 taken.close()
             log.info("resuming snapshot %d of %s", resumed.info.id, journal.path)
@@ -364,12 +381,12 @@ class Process:
             self._proceed(world)
         else:
             entry = "_start" if self._invoked is None else self._invoked
-            world.guest.start(entry, self._invoked_with, countdown=self._next_countdown())
+            world.family.start(entry, self._invoked_with, countdown=self._next_countdown())
             self._look(world)
 
     def _supervise(self, world: World) -> int:
         while True:
-            event = world.guest.wait()
+            event = world.family.wait()
             if event is None:  # nudged, or a signal's handler was due and has run
                 self._look(world)
                 continue
@@ -383,7 +400,7 @@ class Process:
                 case Exited(code):
                     return code
                 case Finished(results):
-                    self._show(world.guest, results)
+                    self._show(world.family.first, results)
                     return 0
                 case Trapped(trap):
                     raise trap
@@ -400,10 +417,10 @@ class Process:
         wanted = self._service is not None and self._service.look()
         if self._others is not None:
             while self._others.due:
-                world.host.signals.deliver(self._others.due.popleft())
+                world.host.processes.first.signals.deliver(self._others.due.popleft())
             wanted = wanted or self._others.pause
         if wanted or self._stop_code is not None:
-            world.guest.stop()
+            world.family.stop()
 
     def _stopped(self, world: World) -> int | None:
         """Serve what was asked for; the exit code if the process is to end here."""
@@ -432,7 +449,7 @@ class Process:
         elif then.pause or pause:
             world.host.pause()
         for name in self._service.signals:
-            world.host.signals.deliver(name)
+            world.host.processes.first.signals.deliver(name)
         return then.end
 
     def _handed_over(self, world: World) -> bool:
@@ -446,7 +463,7 @@ class Process:
                 self._service.newest[0], self._journal.fileno(), world.host.live_sockets()
             )
             if request.offer(estate):
-                world.host.descriptors.close_all()  # or its connections would end when we do
+                world.host.close_descriptors()  # or its connections would end when we do
                 request.serve(estate.snapshot)
                 log.info("another process has taken over")
                 return True
@@ -454,7 +471,7 @@ class Process:
         return False
 
     def _proceed(self, world: World) -> None:
-        world.guest.proceed(countdown=self._next_countdown())
+        world.family.proceed(countdown=self._next_countdown())
         self._look(world)
 
     def _finish(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
@@ -481,7 +498,7 @@ class Process:
 
     def _close(self, world: World) -> None:
         """A guest that does not stop keeps what it uses; it is this process's end that frees it."""
-        if world.guest.close(self._close_seconds):
+        if world.family.close(self._close_seconds):
             world.host.close()
         world.close()
 
@@ -493,16 +510,18 @@ class Process:
 
     def _arm(self, cleanup: contextlib.ExitStack, world: World) -> None:
         """From here on signals and occasions are heard."""
-        guest, host = world.guest, world.host
+        family, host = world.family, world.host
         around = Around(
             submit=self._desk.submit,
-            activity=lambda: guest.activity,
-            changed=lambda: self._service is None or guest.activity != self._service.saved_activity,
-            handles=host.signals.handles,
+            activity=lambda: family.activity,
+            changed=lambda: (
+                self._service is None or family.activity != self._service.saved_activity
+            ),
+            handles=lambda name: host.processes.first.signals.handles(name),
             occasions=host.occasions,
         )
         cleanup.enter_context(triggers.ears(self._heard))
-        if guest.has_handlers or host.has_terminal:
+        if family.first.has_handlers or host.has_terminal:
             names = [trigger.name for trigger in self._triggers]
             self._others = triggers.Others(names, self._nudge, host.leave)
             self._others.arm(around)
@@ -514,7 +533,7 @@ class Process:
             cleanup.callback(self._after.close)  # while signals are heard: they end the wait
         cleanup.callback(self._end)  # before that: a trigger may wait for an answer
         cleanup.push(self._finish)
-        guest.listen(host.occasions)
+        family.listen(host.occasions)
         if self._journal_path is not None:
             host.explicit.ask = self._ask
 
@@ -543,7 +562,7 @@ class Process:
         """From any thread, or a signal handler."""
         world = self._world
         if world is not None:
-            world.guest.stop()
+            world.family.stop()
 
     def _heard(self) -> None:
         """A signal came: have the supervisor run its handler, wherever it waits."""
@@ -555,7 +574,7 @@ class Process:
         """Have the supervisor look at the desk; from any thread, or a signal handler."""
         world = self._world
         if world is not None:
-            world.guest.nudge()
+            world.family.nudge()
 
     # -- counted programs --------------------------------------------------------------------
 
@@ -566,7 +585,7 @@ class Process:
 
     def _count(self, world: World) -> None:
         if self._counted:
-            self.safepoints += self._armed - world.guest.countdown
+            self.safepoints += self._armed - world.family.countdown
 
 
 def resume(

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wasnap.engine import Guest
+from wasnap.engine import Family
 from wasnap.errors import WasnapError
 from wasnap.snapshot import Outcome, Phase, Saver
 from wasnap.triggers import GO_ON, Desk, Request, Then
@@ -50,7 +50,7 @@ class Service:
         self,
         desk: Desk,
         saver: Saver,
-        guest: Guest,
+        family: Family,
         *,
         newest: tuple[int, int] | None,
         label: str,
@@ -69,7 +69,7 @@ class Service:
         self._label = label
         self._desk = desk
         self._saver = saver
-        self._guest = guest
+        self._family = family
         self._stop_after = stop_after
         self._on_snapshot = on_snapshot
         self._committed = committed
@@ -136,7 +136,7 @@ class Service:
             saver.cancel()
         self._prepared = None
         flight = _Flight(request, self.saved_activity, time.perf_counter())
-        self.saved_activity = self._guest.activity
+        self.saved_activity = self._family.activity
         self._flight = flight
         label = request.label or self._label
         try:

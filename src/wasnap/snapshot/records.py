@@ -1,15 +1,17 @@
 """A snapshot, taken and restored: the one place that knows the order, and what is which record.
 
-Taking (``capture``), while the guest is stopped (its threads are unwound already)::
+Taking (``capture``), while all processes are stopped (their threads are unwound already)::
 
-    engine state   first: a value that cannot be saved is found before anything is written
+    world          which processes there are, and whose pages
+    engine state   of each: a value that cannot be saved is found before anything is written
     host state     puts what lies in directories in memory into the host's arena
 
 and later, when it may run again (``records``)::
 
-    STACK          of each guest thread, with its frames described for people
+    PROCESS        of each process, where there are several, or other programs
+    STACK          of each of its threads, with its frames described for people
     TABLES         of each
-    HOST
+    HOST           of all
 
 The pages of its memories (``World.sources``) are most of a snapshot, and go their own way into the
 journal, partly before the guest is stopped and partly after it goes on: saver.py.
@@ -17,7 +19,8 @@ journal, partly before the guest is stopped and partly after it goes on: saver.p
 Restoring, into a new guest and a host with the rights of whoever resumes::
 
     engine records   decoded first, so that a damaged one is found before the world is touched
-    engine           memories, tables, call stack
+    host             has a Host for each of the other processes, whose functions they import
+    engine           guests; their memories, tables, call stacks
     sources          what is written to from now on is owed to the next snapshot
     host             may refuse (files, directories); until then nothing in the world has changed
 
@@ -30,121 +33,92 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-
 from wasnap import engine, journal
 from wasnap.engine import (
+    FIRST,
     BufferExtent,
     EngineState,
+    Executable,
     FileExtent,
-    Guest,
     PackedExtent,
     Program,
     Scattered,
     ThreadState,
 )
 from wasnap.errors import CannotResume, JournalError
-from wasnap.host import Files, Host, HostState, directory_of
+from wasnap.host import Files, HostState, directory_of
 from wasnap.instrument import TRANSFORM_VERSION
 from wasnap.journal import (
     HOST_MEMORY,
     PAGE_SIZE,
     HostRecord,
     Journal,
+    ProcessRecord,
     Record,
     Snapshot,
     StackRecord,
     TablesRecord,
 )
-from wasnap.snapshot.sources import ArenaSource, MemorySource, PageSource
+from wasnap.snapshot.sources import ProgramSource
+from wasnap.snapshot.world import World
 
 
-class _Names(NamedTuple):
-    """Of functions and globals by index; and where each function's code begins in the module."""
+class Member(NamedTuple):
+    """A process, but for what the host has of it. ``program``: None: it is the first one."""
 
-    functions: dict[int, str]
-    globals: dict[int, str]
-    code_offsets: list[int]
-
-
-class World(msgspec.Struct):
-    """All that a running process is made of, as far as a snapshot is concerned."""
-
-    program: Program
-    guest: Guest
-    host: Host
-    module: Callable[[], bytes]
-    memories: list[MemorySource] = []
-    sources: list[PageSource] = []
-    _names: _Names | None = None
-
-    def __post_init__(self) -> None:
-        declared = zip(self.guest.memories, self.program.info.memories, strict=True)
-        self.memories = [
-            MemorySource(index, memory, is64=what.is64, shared=what.shared)
-            for index, (memory, what) in enumerate(declared)
-        ]
-        self.sources = [*self.memories]
-        if self.host.uses_arena:
-            self.sources.append(ArenaSource(self.host))
-
-    def describe(self, frames: list[engine.Frame]) -> tuple[list[journal.Frame], dict[int, str]]:
-        """The frames for people: function, byte in the module file; and the functions' names."""
-        names = self._find_names()
-        imported = len(self.program.info.imports)
-        described = []
-        for frame in frames:
-            site = self.program.site(frame.site)
-            offset = names.code_offsets[site.function - imported] + site.position
-            described.append(journal.Frame(frame.site, site.function, offset))
-        functions = {frame.function for frame in described}
-        return described, {
-            f: names.functions[f] for f in sorted(functions & names.functions.keys())
-        }
-
-    def describe_globals(self, state: ThreadState) -> list[journal.Global]:
-        """The mutable globals for people."""
-        names = self._find_names().globals
-        return [
-            journal.Global(index, names.get(index, ""), type, value)
-            for index, type, value in engine.globals_of(self.program.info, state)
-        ]
-
-    def _find_names(self) -> _Names:
-        if self._names is None:
-            from wasnap.wasm.decode import decode  # not needed before the first snapshot
-
-            module = decode(self.module())
-            offsets = [body.offset for body in module.code]
-            self._names = _Names(module.function_names(), module.global_names(), offsets)
-        return self._names
-
-    def close(self) -> None:
-        """Forget the pages; guest and host have owners of their own."""
-        for source in self.sources:
-            source.close()
-
-
-class Captured(msgspec.Struct, frozen=True):
-    """A stopped process, but for its pages."""
-
+    process: int
+    executable: Executable
+    program: ProgramSource | None
+    memories: list[int]
     engine: EngineState
+
+
+class Captured(NamedTuple):
+    """Stopped processes, but for their pages. ``alone``: there is one, and it has been no other
+    program."""
+
+    alone: bool
+    members: list[Member]
     host: dict[str, Any]
 
 
 def capture(world: World) -> Captured:
     """What there is besides pages. Raises Unsaveable."""
-    return Captured(world.guest.capture(), world.host.capture().to_plain())
+    world.meet()
+    family = world.family
+    members = [
+        Member(
+            process,
+            family.executables[guest],
+            world.program(guest),
+            world.memories(guest),
+            guest.capture(),
+        )
+        for process, guest in family.members.items()
+    ]
+    return Captured(family.alone, members, world.host.capture().to_plain())
 
 
 def records(world: World, captured: Captured) -> Iterator[Record]:
     """The records of it, in the journal's words."""
-    threads = captured.engine.threads
-    for thread in threads:
-        yield _stack_record(world, thread)
-    for thread in threads:
-        yield TablesRecord(tables=thread.tables, thread=thread.thread)
+    for member in captured.members:
+        if not captured.alone:
+            yield ProcessRecord(
+                process=member.process,
+                memories=member.memories,
+                program=None if member.program is None else member.program.index,
+                size=0 if member.program is None else member.program.size,
+                sha256=b"" if member.program is None else member.executable.sha256,
+            )
+        for thread in member.engine.threads:
+            yield _stack_record(world, member, thread)
+        for thread in member.engine.threads:
+            yield TablesRecord(tables=thread.tables, thread=thread.thread, process=member.process)
     yield HostRecord(state=captured.host)
+
+
+def _load(module: Callable[[], bytes], sha256: bytes) -> Program:
+    return Program.load(module(), sha256=sha256)
 
 
 def restore(
@@ -155,20 +129,21 @@ def restore(
     *,
     sync: bool = True,
     claim: Callable[[], None] | None = None,
+    load: Callable[[Callable[[], bytes], bytes], Program] = _load,
 ) -> None:
-    """Make the world's new guest and host what was saved; the guest is then stopped.
+    """Make the world's new family and host what was saved; all processes are then stopped.
 
     ``files``: what is done about files that are not as they were, see ``wasnap.host.Files``.
     ``sync``: later snapshots wait until what was noted of files is on the device. ``claim``: called
     when all has been checked and restored but what touches the world; what it raises ends it there.
+    ``load``: makes the code of programs that were executed, of a module and its SHA-256.
 
     Raises CannotResume, or JournalError for a record that cannot be used.
     """
-    stacks = snapshot.records(StackRecord)
-    for stack in stacks:
-        check_transform(stack.transform, str(saved.path))
-    images = [_image(saved, snapshot.memory(i)) for i in range(len(world.guest.memories))]
-    state = _engine_state(world.program, stacks, snapshot.records(TablesRecord), images)
+    saved_by = {
+        process: _saved(world, saved, snapshot, record, load)
+        for process, record in _processes(world, snapshot).items()
+    }
     host = HostState.from_plain(snapshot.record(HostRecord).state)
     arena = None
     if HOST_MEMORY in snapshot.memories:
@@ -176,9 +151,14 @@ def restore(
 
         arena = load_arena(snapshot)
     history = directory_of(saved.path)
-    world.guest.restore(state, images)
-    for source, image in zip(world.memories, images, strict=True):
-        source.restored(image)
+    world.host.expect(host)
+    hosts = world.host.processes.hosts()
+    if hosts.keys() != saved_by.keys():
+        raise CannotResume("the snapshot does not hold all processes that it tells of")
+    for process, (record, executable, state, images) in saved_by.items():
+        world.family.restore(process, executable, hosts[process].provider, state, images)
+        world.restored(process, images, record.memories, record.program, record.size)
+    world.known(snapshot.memories)
     world.host.restore(host, arena, history=history, files=files, sync=sync, claim=claim)
 
 
@@ -191,12 +171,57 @@ def check_transform(version: int, where: str) -> None:
         )
 
 
-# -- engine <-> STACK, TABLES, MEMORY ---------------------------------------------------------
+# -- engine <-> PROCESS, STACK, TABLES, MEMORY ------------------------------------------------
 
 
-def _stack_record(world: World, state: ThreadState) -> StackRecord:
-    base = world.program.info.frames_base
-    frames, names = world.describe(engine.frames_of(state, base))
+class _Saved(NamedTuple):
+    record: ProcessRecord
+    executable: Executable | None
+    state: EngineState
+    images: list[engine.MemoryImage]
+
+
+def _processes(world: World, snapshot: Snapshot) -> dict[int, ProcessRecord]:
+    """By number. Where nothing is said of them there is the first one, with all memories."""
+    found = {record.process: record for record in snapshot.records(ProcessRecord)}
+    if not found:
+        memories = list(range(len(world.family.first.memories)))
+        found[FIRST] = ProcessRecord(process=FIRST, memories=memories)
+    if FIRST not in found:
+        raise CannotResume("the snapshot does not hold the first process")
+    return found
+
+
+def _saved(
+    world: World,
+    source: Journal,
+    snapshot: Snapshot,
+    record: ProcessRecord,
+    load: Callable[[Callable[[], bytes], bytes], Program],
+) -> _Saved:
+    """One process, decoded."""
+    first = world.family.first
+    executable = None if record.process == FIRST else world.family.executables[first]
+    if record.program is not None:
+        image = snapshot.memory(record.program)
+
+        def module() -> bytes:
+            return image.read(0, image.pages_total)[: record.size]
+
+        executable = Executable(load(module, record.sha256), module, record.sha256)
+    program = first.program if executable is None else executable.program
+    stacks = [s for s in snapshot.records(StackRecord) if s.process == record.process]
+    tables = [t for t in snapshot.records(TablesRecord) if t.process == record.process]
+    for stack in stacks:
+        check_transform(stack.transform, str(source.path))
+    images = [_image(source, snapshot.memory(i)) for i in record.memories]
+    return _Saved(record, executable, _engine_state(program, stacks, tables, images), images)
+
+
+def _stack_record(world: World, member: Member, state: ThreadState) -> StackRecord:
+    executable = member.executable
+    base = executable.program.info.frames_base
+    frames, names = world.describe(executable, engine.frames_of(state, base))
     return StackRecord(
         transform=TRANSFORM_VERSION,
         data=state.stack,
@@ -204,7 +229,7 @@ def _stack_record(world: World, state: ThreadState) -> StackRecord:
         fp=state.fp,
         frames=frames,
         names=names,
-        globals=world.describe_globals(state),
+        globals=world.describe_globals(executable, state),
         pending=_pending_saved(state.pending),
         entries=_entries_saved(state.entries),
         entry=state.entry,
@@ -221,6 +246,7 @@ def _stack_record(world: World, state: ThreadState) -> StackRecord:
             )
             for was in state.interrupted
         ],
+        process=member.process,
     )
 
 

@@ -42,9 +42,10 @@ import msgspec
 
 from wasnap.errors import JournalError
 from wasnap.journal import PAGE_SIZE, Journal, SnapshotWriter
-from wasnap.snapshot.records import Captured, World, capture, records
+from wasnap.snapshot.records import Captured, capture, records
 from wasnap.snapshot.sources import PageSource
 from wasnap.snapshot.staging import Staging
+from wasnap.snapshot.world import World
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Saver:
         self._parent = parent
         self._wake = wake
         self._staging = staging or Staging()
-        self._live = all(source.live for source in world.sources)
+        self._live = all(source.live for source in world.steady)
         self._writer: SnapshotWriter | None = None
         self._hurry = False
         self._abandoned = False
@@ -274,7 +275,7 @@ class Saver:
                 if owed <= FEW_PAGES or self._hurry:
                     break
                 writer = self._begin(trigger, label)
-                for source in self._world.sources:
+                for source in self._world.steady:
                     self._write(writer, source)
                 before, owed = owed, self._look()
                 log.debug("%d pages written while the guest ran, %d are left", before, owed)
@@ -313,7 +314,7 @@ class Saver:
     # -- on either ---------------------------------------------------------------------------
 
     def _look(self) -> int:
-        return sum(source.look(running=True) for source in self._world.sources)
+        return sum(source.look(running=True) for source in self._world.steady)
 
     def _write(self, writer: SnapshotWriter, source: PageSource) -> None:
         """Write what is owed straight from the guest's memory, which may change meanwhile."""

@@ -98,15 +98,40 @@ class PageSource(ABC):
         self.window = memoryview(b"")
 
 
-class MemorySource(PageSource):
-    """One memory of the guest."""
+class Slot:
+    """A place among a snapshot's memories, taken by one after the other. ``written``: pages that may
+    hold something there; ``pages``: how many there are. ``forever``: it is not taken again, and
+    needs to know nothing of that."""
 
-    def __init__(self, index: int, memory: Watched, *, is64: bool, shared: bool) -> None:
-        super().__init__(index)
+    def __init__(self, index: int, is64: bool, shared: bool, *, forever: bool = False) -> None:
+        self.index = index
         self.is64 = is64
         self.shared = shared
+        self.forever = forever
+        self.pages = 0
+        self.written: list[Run] = []
+
+    def fits(self, pages: int, is64: bool, shared: bool) -> bool:
+        """Whether a memory like this can have it."""
+        return pages >= self.pages and (is64, shared) == (self.is64, self.shared)
+
+    def note(self, runs: list[Run]) -> None:
+        """These pages may hold something from now on."""
+        if not self.forever:
+            self.written = joined([*self.written, *runs]) if self.written else list(runs)
+
+
+class MemorySource(PageSource):
+    """One memory of a guest; it takes a slot, with all that may be in there."""
+
+    def __init__(self, slot: Slot, memory: Watched) -> None:
+        super().__init__(slot.index)
+        self.slot = slot
+        self.is64 = slot.is64
+        self.shared = slot.shared
         self._memory = memory
         self._tracker = engine.tracker(memory)
+        self._owed = deque(slot.written)
 
     @property
     def live(self) -> bool:
@@ -117,15 +142,48 @@ class MemorySource(PageSource):
         if size > len(self.window):
             content = (ctypes.c_char * size).from_address(self._memory.address)
             self.window = memoryview(content).cast("B")
-        return self._tracker.written(len(self.window))
+            self.slot.pages = max(self.slot.pages, self.pages_total)
+        written = self._tracker.written(len(self.window))
+        self.slot.note(written)
+        return written
 
     def restored(self, image: MemoryImage) -> None:
         """It was just made equal to what the journal holds."""
         self._tracker.restored(image)
+        self.slot.pages = image.size // PAGE_SIZE
+        self.slot.note(
+            [
+                (extent.address // PAGE_SIZE, -(-(extent.address + extent.length) // PAGE_SIZE))
+                for extent in sorted(image.extents, key=lambda extent: extent.address)
+            ]
+        )
 
     def close(self) -> None:
         super().close()
         self._tracker.close()
+
+
+class ProgramSource(PageSource):
+    """A program that was executed: its ``size`` bytes, and zeros up to a whole page. ``module``:
+    None if the journal has it already."""
+
+    def __init__(self, index: int, size: int, module: bytes | None) -> None:
+        super().__init__(index)
+        self.size = size
+        if module is not None:
+            self.window = memoryview(module.ljust(self.pages_total * PAGE_SIZE, b"\0"))
+            self._owed = deque([(0, self.pages_total)])
+
+    @property
+    def pages_total(self) -> int:
+        return -(-self.size // PAGE_SIZE)
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    def _written(self, *, running: bool) -> list[Run]:
+        return []
 
 
 class ArenaSource(PageSource):

@@ -12,6 +12,7 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from .. import rights as r
 from ..beneath import os_error
@@ -38,7 +39,8 @@ class Path:
         self._host = host
         self._descriptors = host.descriptors
 
-    def _directory(self, fd: int, right: int) -> Directory:
+    def _directory(self, fd: int, right: int) -> Any:
+        """What is open there: a ``Directory``, or, in WASIX, what has its methods."""
         directory = self._descriptors.get(fd)
         if not isinstance(directory, Directory):
             raise os_error(errno.ENOTDIR)

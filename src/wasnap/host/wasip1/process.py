@@ -5,7 +5,6 @@ Each function's section: https://github.com/WebAssembly/WASI/blob/wasi-0.1/previ
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import NoReturn
 
@@ -39,7 +38,7 @@ class Process:
             return
         name = f"SIG{spec.SIGNAL_NAMES[sig]}"
         call.about_to(name.lower())
-        usual_effect(getattr(signal, name), self._host.pause)
+        usual_effect(sig, name, self._host.pause)
 
     def sched_yield(self, call: Call) -> None:
         """Let other threads run. Writes nothing, never fails."""

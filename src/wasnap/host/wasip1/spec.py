@@ -33,6 +33,7 @@ SIGNAL_NAMES: Final = (
 
 ERRNO_SUCCESS: Final = 0
 ERRNO_BADF: Final = 8
+ERRNO_CHILD: Final = 12
 ERRNO_FAULT: Final = 21
 ERRNO_INVAL: Final = 28
 ERRNO_IO: Final = 29

@@ -4,12 +4,14 @@
     futex.py    futex_*: waiting for a word of shared memory
     threads.py  thread_*
     locals.py   thread_local_*
-    process.py  proc_*: what a process is called, and how it ends
+    process.py  proc_*: what processes are called, forking, waiting for children
+    programs.py other programs: proc_exec, proc_spawn2
     signals.py  sending signals, naming the callback, alarms
     sock.py     sock_*, resolve
     older.py    what an older ABI has otherwise
     epoll.py    epoll_*, fd_event
     files.py    descriptors with several numbers, the working directory
+    anywhere.py absolute paths
     stack.py    setjmp and longjmp
     tty.py      the terminal
 
@@ -18,7 +20,7 @@ that are not here yet are listed in ``MISSING``: they give ENOTSUP and say so on
 return nothing, and so cannot say no, end the guest. docs/limits.md lists what is there.
 
 A program of WASIX has an imported shared memory. What older versions of the ABI have otherwise is
-in ``older.py``, and found by the types that a program imports.
+in ``older.py`` and ``process.py``, and found by the types that a program imports.
 
 Source: https://github.com/wasix-org/wasix-libc, libc-bottom-half/headers/public/wasi/api_wasix.h
 """
@@ -43,7 +45,8 @@ from .epoll import Waiting
 from .files import Fd, Path
 from .futex import Futex
 from .locals import Locals
-from .process import Process
+from .process import Older, Process
+from .programs import Programs
 from .signals import SIGNALS, Signals
 from .sock import Sock
 from .stack import Stack
@@ -54,16 +57,17 @@ _MISSING: Final = """
     call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
     context_destroy context_switch dl_invalid_handle dlopen dlsym port_addr_add port_addr_clear
     port_addr_list port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac
-    port_route_add port_route_clear port_route_list port_route_remove port_unbridge proc_exec
-    proc_exec2 proc_exec3 proc_fork proc_fork_env proc_spawn proc_spawn2 reflect_signature
-    http_request http_status
+    port_route_add port_route_clear port_route_list port_route_remove port_unbridge proc_fork_env
+    proc_spawn reflect_signature http_request http_status
 """
 MISSING: Final = frozenset(_MISSING.split())
 
+OLDER: Final = " of old"
+"""What is added to the names of functions that have another type now."""
 WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
 _PROVIDERS = (
-    *(Args, Clock, Fd, Path, Poll, Process, Signals, Sock, Stack, Futex, Locals, Threads, Tty),
-    Waiting,
+    *(Args, Clock, Fd, Path, Poll, Process, Programs, Signals, Sock, Stack, Futex, Locals, Threads),
+    *(Tty, Waiting),
 )
 
 _I32 = b"\x7f"
@@ -81,6 +85,8 @@ def functions(host: Host) -> dict[str, HostFunction]:
         for function in abi.host_functions(WASIX, provider(host)):
             if function.name not in MISSING:
                 found[function.name] = function
+    for function in abi.host_functions(WASIX, Older(host)):
+        found[function.name + OLDER] = function
     snapshot = host.explicit.snapshot
     found["proc_snapshot"] = HostFunction(WASIX, "proc_snapshot", b"", _I32, snapshot)
     for name in SIGNALS:

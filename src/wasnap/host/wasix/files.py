@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import posixpath
 
 from .. import pipe
 from ..beneath import os_error
@@ -16,6 +15,7 @@ from ..wasip1 import spec
 from ..wasip1.abi import I32, I64, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
+from .anywhere import Anywhere
 
 _CLOEXEC = 1 << 0
 
@@ -86,11 +86,14 @@ class Fd(preview1_fd.Fd):
 
 
 class Path(preview1_path.Path):
-    """Names. Paths are relative to a descriptor, also here: a libc keeps the working directory in
+    """Names. Relative paths are so to a descriptor, also here: a libc keeps the working directory in
     the guest, too, and makes them absolute itself."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
+
+    def _directory(self, fd: int, right: int) -> Anywhere:
+        return Anywhere(self._host, super()._directory(fd, right))
 
     def path_open2(
         self,
@@ -144,8 +147,7 @@ class Path(preview1_path.Path):
         name = read_path(call.memory, path, path_len)
         if not name:
             raise os_error(errno.ENOENT)
-        wanted = posixpath.normpath(posixpath.join(self._host.cwd, name))
-        wanted = b"/" + wanted.lstrip(b"/")
+        wanted = self._host.absolute(name)
         if not self._host.is_directory(wanted):
             raise os_error(errno.ENOTDIR)
         self._host.cwd = wanted

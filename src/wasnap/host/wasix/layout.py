@@ -13,14 +13,21 @@ from typing import Final, NamedTuple
 
 from ..beneath import os_error
 from ..net.endpoint import Endpoint, Family
+from ..processes import Ended
 from ..protocol import Memory
+from ..wasip1.errno import invalid
 
 _TTY = struct.Struct("<IIII6?2x")
 _OPTION_SOME = 1
+_JOIN = struct.Struct("<BxHH")
+_NOTHING, _EXIT_NORMAL, _EXIT_SIGNAL = range(3)
+_FD_OP = struct.Struct("<B3xIIIIIHxxxxxxQQHH4x")
 
 TTY_SIZE = _TTY.size
 THREAD_START_SIZE = 64
 STACK_SNAPSHOT_SIZE = 24
+JOIN_STATUS_SIZE = _JOIN.size
+FD_OP_SIZE = _FD_OP.size
 
 
 class TtyFields(NamedTuple):
@@ -177,3 +184,66 @@ def epoll_event(events: int, data: bytes) -> bytes:
 def read_epoll_event(memory: Memory, ptr: int) -> tuple[int, bytes]:
     """Events and data."""
     return memory.u32(ptr), memory.read(ptr + 8, EPOLL_EVENT_SIZE - 8)
+
+
+def read_option_pid(memory: Memory, ptr: int) -> int | None:
+    """``option_pid``. INVAL: another tag.
+
+    ::
+
+        0     1  4     8
+        | tag |  | pid |        tag: 0 none, 1 some
+    """
+    memory.view(ptr, 8)
+    tag = memory.u8(ptr)
+    if tag > _OPTION_SOME:
+        raise invalid("option_pid")
+    return memory.u32(ptr + 4) if tag else None
+
+
+def write_option_pid(memory: Memory, ptr: int, pid: int) -> None:
+    """``option_pid``, some."""
+    memory.set_u8(ptr, _OPTION_SOME)
+    memory.set_u32(ptr + 4, pid)
+
+
+def join_status(ended: Ended | None) -> bytes:
+    """``join_status``. A process that a signal ended has exit code 0 here, as in waitpid's status.
+
+    ::
+
+        0     1  2      4        6
+        | tag |  | code | signal |        tag: 0 nothing, 1 exit_normal (code), 2 exit_signal
+    """
+    if ended is None:
+        return _JOIN.pack(_NOTHING, 0, 0)
+    if ended.signal:
+        return _JOIN.pack(_EXIT_SIGNAL, 0, ended.signal)
+    return _JOIN.pack(_EXIT_NORMAL, ended.code & 0xFFFF, 0)
+
+
+class FdOp(NamedTuple):
+    """``proc_spawn_fd_op``: ``cmd`` 0 close fd, 1 dup2 (src_fd, fd), 2 open as fd, 3 chdir, 4 fchdir."""
+
+    cmd: int
+    fd: int
+    src_fd: int
+    path: int
+    path_len: int
+    dirflags: int
+    oflags: int
+    rights_base: int
+    rights_inheriting: int
+    fdflags: int
+    fdflagsext: int
+
+
+def read_fd_op(memory: Memory, ptr: int) -> FdOp:
+    """``proc_spawn_fd_op``.
+
+    ::
+
+        0     1  4    8        12     16         20         24       26 32       40          48        50          52 56
+        | cmd |  | fd | src_fd | path | path_len | dirflags | oflags |  | rights | inheriting| fdflags | fdflagsext |  |
+    """
+    return FdOp(*_FD_OP.unpack(memory.read(ptr, FD_OP_SIZE)))

@@ -1,4 +1,7 @@
-"""proc_*: what a process is called, and how it ends."""
+"""proc_*: what processes are called, forking, waiting for children, and how one ends.
+
+Other programs are in programs.py.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,109 @@ import errno
 from typing import NoReturn
 
 from ..beneath import os_error
-from ..protocol import Call, Exit
-from ..wasip1 import process
+from ..processes import Ended
+from ..protocol import FORKED, Call, Exit, Unwind
+from ..wasip1 import process, spec
 from ..wasip1.abi import I32
 from ..world import Host
+from . import layout
 
-PID = 1
-"""There is one process, and its parent is nobody: 0."""
+_ANY = 0xFFFF_FFFF
+_NON_BLOCKING = 1 << 0
 
 
 class Process(process.Process):
-    """One process."""
+    """One process, and its children."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
 
     def proc_exit2(self, call: Call, rval: I32) -> NoReturn:
-        """As ``proc_exit``: they differ in processes that were forked."""
+        """As ``proc_exit``: they differ after ``proc_fork_env``."""
         raise Exit(rval)
 
     def proc_id(self, call: Call, pid: I32) -> None:
         """The number of this process: u32 at pid."""
-        call.memory.set_u32(pid, PID)
+        call.memory.set_u32(pid, self._host.process)
 
     def proc_parent(self, call: Call, pid: I32, parent: I32) -> None:
-        """The number of a process's parent: u32 at parent. SRCH: there is no such process."""
-        if pid != PID:
-            raise os_error(errno.ESRCH)
-        call.memory.set_u32(parent, 0)
+        """The number of a process's parent, 0 if it has none: u32 at parent. SRCH: there is no such
+        process."""
+        call.memory.set_u32(parent, self._host.processes.parent(pid))
+
+    def proc_fork(self, call: Call, copy_memory: I32, pid: I32) -> None:
+        """A child that goes on here with a copy of all memory, and of the calling thread alone.
+
+        u32 at pid: the child's number, in the child 0. copy_memory: 0 if the parent is to wait until
+        the child ends or is another program (vfork); what the child writes stays its own even then.
+        AGAIN: there cannot be one more. NOTSUP: a value that cannot be saved is alive.
+        """
+        call.memory.u32(pid)
+        progress = call.progress
+        if progress is None:
+            if not call.may_stop():
+                raise os_error(errno.ENOTSUP)
+            raise Unwind
+        if progress == FORKED:
+            call.memory.set_u32(pid, 0)
+            return
+        processes = self._host.processes
+        number: int | None = progress.get("lent")
+        if number is None:
+            child = processes.add(self._host, call.thread)
+            number = child.process
+            lent = not copy_memory & 0xFF
+            if lent:
+                processes.lend(child)
+            try:
+                call.fork(number, child.provider)
+            except BaseException:
+                processes.drop(child)
+                raise
+            if not lent:
+                call.memory.set_u32(pid, number)
+                return
+        processes.wait_for_return(self._host, call, number)
+        call.memory.set_u32(pid, number)
 
     def proc_join(self, call: Call, pid: I32, flags: I32, status: I32) -> None:
-        """Wait for a child. CHILD: there is none, nor a way to have one."""
-        raise os_error(errno.ECHILD)
+        """Wait for a child to end. Like waitpid.
+
+        pid: a ``layout.option_pid``, which child, or any; it becomes the number of the one that has
+        ended, or 0 where none has and flags has NON_BLOCKING (bit 0). ``layout.join_status`` (6
+        bytes) at status. CHILD: there is none, or not this one. INVAL: not an option.
+        """
+        memory = call.memory
+        memory.view(status, layout.JOIN_STATUS_SIZE)
+        wanted = layout.read_option_pid(memory, pid)
+        wait = not flags & _NON_BLOCKING
+        found = self._host.processes.join(self._host, call, wanted, wait=wait)
+        number, ended = found or (0, None)
+        layout.write_option_pid(memory, pid, number)
+        memory.write(status, layout.join_status(ended))
+
+
+class Older:
+    """What the ABI had once, by the same names."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def proc_join(self, call: Call, pid: I32, code: I32) -> None:
+        """Wait for a child to end: u32 number at pid, all ones for any; u32 exit code at code.
+
+        CHILD: there is none, or not this one.
+        """
+        memory = call.memory
+        memory.u32(code)
+        wanted = memory.u32(pid)
+        number = None if wanted == _ANY else wanted
+        try:
+            found = self._host.processes.join(self._host, call, number, wait=True)
+        except ChildProcessError:
+            found = None
+        number, ended = found or (_ANY, Ended(spec.ERRNO_CHILD))
+        memory.set_u32(pid, number)
+        memory.set_u32(code, ended.code)
+        if found is None:
+            raise os_error(errno.ECHILD)

@@ -15,7 +15,6 @@ from ..signals import NAMES, Signal
 from ..wasip1.abi import I32, I64
 from ..wasip1.errno import invalid
 from ..world import Host
-from .process import PID
 
 SIGNALS = (
     "callback_signal",
@@ -31,6 +30,7 @@ class Signals:
     """Signals."""
 
     def __init__(self, host: Host) -> None:
+        self._host = host
         self._signals = host.signals
 
     def callback_signal(self, call: Call, name: I32, name_len: I32) -> None:
@@ -50,9 +50,10 @@ class Signals:
 
     def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
         """Send a signal to a process. Like kill. SRCH: there is no such process."""
-        if pid != PID:
-            raise os_error(errno.ESRCH)
-        self._send(call, call.thread, sig)
+        if pid == self._host.process:
+            self._send(call, call.thread, sig)
+        elif call.progress is None:
+            self._host.processes.signal(pid, sig, _name(sig))
 
     def proc_raise(self, call: Call, sig: I32) -> None:
         """Send a signal to oneself. Like raise."""
@@ -67,11 +68,12 @@ class Signals:
         self._signals.set_alarm(sig, name, interval, repeat=bool(repeat & 0xFF))
 
     def proc_signals_sizes_get(self, call: Call, count: I32) -> None:
-        """How many signals the process was started with another disposition for: u32, 0."""
-        call.memory.set_u32(count, 0)
+        """How many signals the program was started with another disposition for: u32."""
+        call.memory.set_u32(count, len(self._host.dispositions) // 2)
 
     def proc_signals_get(self, call: Call, buf: I32) -> None:
-        """Those: none."""
+        """Those: a ``signal_disposition`` each, u8 signal and u8 disposition (0 default, 1 ignore)."""
+        call.memory.write(buf, self._host.dispositions)
 
     def _send(self, call: Call, thread: int, sig: int) -> None:
         name = _name(sig)

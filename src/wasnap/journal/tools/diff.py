@@ -150,18 +150,25 @@ def _place(parts: list[StoredExtent], page: int) -> tuple[int, int] | None:
 
 def _pairs(
     old: Snapshot, new: Snapshot, record_type: type[R]
-) -> Iterator[tuple[int, R | None, R | None]]:
-    """Thread, and its record in both snapshots."""
-    sides = [{getattr(r, "thread", 0): r for r in s.records(record_type)} for s in (old, new)]
-    for thread in sorted(sides[0].keys() | sides[1].keys()):
-        yield thread, sides[0].get(thread), sides[1].get(thread)
+) -> Iterator[tuple[dict[str, int], R | None, R | None]]:
+    """Whose, and the record of that thread in both snapshots."""
+    sides = [{_whose(r): r for r in s.records(record_type)} for s in (old, new)]
+    for process, thread in sorted(sides[0].keys() | sides[1].keys()):
+        key = process, thread
+        whose = {"process": process, "thread": thread}
+        yield whose, sides[0].get(key), sides[1].get(key)
+
+
+def _whose(record: Record) -> tuple[int, int]:
+    """Process and thread."""
+    return getattr(record, "process", 1), getattr(record, "thread", 0)
 
 
 def _stacks(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
     """``common``: how many outermost frames are the same; then the others, innermost first;
     ``values``: whether anything in the frames differs.
     """
-    for thread, a, b in _pairs(old, new, StackRecord):
+    for whose, a, b in _pairs(old, new, StackRecord):
         if a == b:
             continue
         frames = [[] if s is None else view.describe_stack(s)["frames"] for s in (a, b)]
@@ -173,7 +180,7 @@ def _stacks(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
         if not values and frames[0] == frames[1] and pending[0] == pending[1]:
             continue
         yield {
-            "thread": thread,
+            **whose,
             "common": common,
             "before": frames[0][: len(frames[0]) - common],
             "after": frames[1][: len(frames[1]) - common],
@@ -183,14 +190,14 @@ def _stacks(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _globals(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
-    for thread, a, b in _pairs(old, new, StackRecord):
+    for whose, a, b in _pairs(old, new, StackRecord):
         sides = [{} if s is None else {g.index: g for g in s.globals} for s in (a, b)]
         for index in sorted(sides[0].keys() | sides[1].keys()):
             values = [view.plain(side[index].value) if index in side else None for side in sides]
             if values[0] != values[1]:
                 shown = sides[0].get(index) or sides[1][index]
                 yield {
-                    "thread": thread,
+                    **whose,
                     "index": index,
                     "name": shown.name,
                     "type": shown.type,
@@ -200,14 +207,14 @@ def _globals(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _tables(old: Snapshot, new: Snapshot) -> Iterator[dict[str, Any]]:
-    for thread, a, b in _pairs(old, new, TablesRecord):
+    for whose, a, b in _pairs(old, new, TablesRecord):
         sides = [{} if t is None else t.tables for t in (a, b)]
         for name in sorted(sides[0].keys() | sides[1].keys()):
             elements = [side.get(name, []) for side in sides]
             if elements[0] != elements[1]:
                 changed = sum(x != y for x, y in zip(*elements, strict=False))
                 sizes = [len(each) for each in elements]
-                yield {"thread": thread, "table": name, "elements": sizes, "changed": changed}
+                yield {**whose, "table": name, "elements": sizes, "changed": changed}
 
 
 def _host(snapshot: Snapshot) -> Any:

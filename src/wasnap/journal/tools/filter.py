@@ -107,6 +107,7 @@ def _stack(payload: bytes) -> bytes:
     stack = decode(payload, StackRecord)
     stack.data = b""
     stack.entries = []
+    stack.interrupted = []
     for each in stack.globals:
         each.value = None
     if stack.pending is not None:

@@ -64,7 +64,7 @@ TUPLES: dict[Kind, tuple[struct.Struct, Any]] = {
     Kind.COMMIT: (COMMIT, Commit),
     Kind.LABEL: (LABEL, Label),
 }
-MAPS = (Kind.START, Kind.BEGIN, Kind.STACK, Kind.TABLES, Kind.HOST)
+MAPS = (Kind.START, Kind.BEGIN, Kind.STACK, Kind.TABLES, Kind.HOST, Kind.PROCESS)
 ZEROS = bytes(PIECE)
 
 

@@ -216,7 +216,7 @@ def _begin(source: Source, index: Index, snapshot: Snapshot, edit: Edit) -> Begi
 
 def _is_copied(header: RecordHeader) -> bool:
     """What a version unknown to us has added may hold positions in the file: it is left out."""
-    return header.kind in (Kind.STACK, Kind.TABLES, Kind.HOST)
+    return header.kind in (Kind.STACK, Kind.TABLES, Kind.HOST, Kind.PROCESS)
 
 
 def _read_back(new: Storage, chosen: Sequence[int], tell: _Tell) -> None:

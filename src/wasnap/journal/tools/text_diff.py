@@ -24,7 +24,7 @@ def diff_lines(data: Mapping[str, Any]) -> Iterator[str]:
         yield from _stack_lines(stack)
     for each in data["globals"]:
         name = printable(each["name"] or str(each["index"]))
-        yield f"global {name} of thread {each['thread']}: {_change(each)}"
+        yield f"global {name} of {_whose(each)}: {_change(each)}"
     for each in data["tables"]:
         before, after = each["elements"]
         size = f"{before} elements" if before == after else f"{before} -> {after} elements"
@@ -59,7 +59,7 @@ def _stack_lines(stack: Mapping[str, Any]) -> Iterator[str]:
         what.append("values differ")
     if stack["common"]:
         what.append(f"the outermost {stack['common']:,} frames are the same")
-    yield f"thread {stack['thread']}: {'; '.join(what) or 'no frame is the same'}"
+    yield f"{_whose(stack)}: {'; '.join(what) or 'no frame is the same'}"
     for sign, side, pending in zip("-+", ("before", "after"), stack["pending"], strict=True):
         if stack["pending"][0] != stack["pending"][1]:
             call = "-" if pending is None else f"{pending['module']}.{pending['name']}"
@@ -84,3 +84,9 @@ def _value_lines(change: Mapping[str, Any]) -> Iterator[str]:
 
 def _change(change: Mapping[str, Any]) -> str:
     return f"{leaf(change['before'])} -> {leaf(change['after'])}"
+
+
+def _whose(each: Mapping[str, Any]) -> str:
+    """The thread, and of which process if that is not the first."""
+    process = "" if each["process"] == 1 else f"process {each['process']}, "
+    return f"{process}thread {each['thread']}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE
+from wasnap.journal.layout import HOST_MEMORY, PAGE_SIZE, PROGRAMS
 from wasnap.journal.tools.view import bytes_of
 from wasnap.journal.tools.words import (
     is_leaf,
@@ -41,8 +41,10 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"  after {parent}, {size_text(view['size'])} in the journal"
     for problem in view["problems"]:
         yield f"  damaged: {printable(problem)}"
+    yield from map(_process_text, view["processes"])
     for stack in view["stacks"]:
-        yield f"thread {stack['thread']}, {len(stack['frames'])} frames"
+        whose = f"process {stack['process']}, " if view["processes"] else ""
+        yield f"{whose}thread {stack['thread']}, {len(stack['frames'])} frames"
         if stack["pending"]:
             yield f"  waits in {_call_text(stack['pending'])}"
         yield from frame_lines(stack["frames"])
@@ -71,7 +73,16 @@ def snapshot_lines(view: Mapping[str, Any]) -> Iterator[str]:
 
 def memory_name(index: int) -> str:
     """What to call one of the memories in a snapshot."""
-    return "directories in memory" if index == HOST_MEMORY else f"memory {index}"
+    if index == HOST_MEMORY:
+        return "directories in memory"
+    return f"memory {index}" if index < PROGRAMS else f"program {index - PROGRAMS}"
+
+
+def _process_text(process: Mapping[str, Any]) -> str:
+    memories = ", ".join(map(str, process["memories"]))
+    program = process["program"]
+    what = "the module" if program is None else memory_name(program)
+    return f"process {process['process']}: {what}, memories {memories or '-'}"
 
 
 def frame_lines(frames: Sequence[Mapping[str, Any]]) -> Iterator[str]:

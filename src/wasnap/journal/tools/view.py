@@ -18,7 +18,7 @@ from wasnap.journal.image import MemoryImage
 from wasnap.journal.journal import Journal
 from wasnap.journal.layout import Encoding, Kind
 from wasnap.journal.proof import SnapshotInfo
-from wasnap.journal.records import HostRecord, StackRecord, TablesRecord, decode
+from wasnap.journal.records import HostRecord, ProcessRecord, StackRecord, TablesRecord, decode
 
 
 def describe(journal: Journal) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
         "stacks": [],
         "memories": [],
         "tables": [],
+        "processes": [],
         "host": {},
     }
     view |= next((_snapshot(info) for info in journal.snapshots if info.id == snapshot), {})
@@ -91,9 +92,16 @@ def describe_snapshot(journal: Journal, snapshot: int) -> dict[str, Any]:
             elif header.kind == Kind.TABLES:
                 record = decode(payload, TablesRecord)
                 view["tables"] += [
-                    {"thread": record.thread, "table": name, "elements": elements}
+                    {
+                        "process": record.process,
+                        "thread": record.thread,
+                        "table": name,
+                        "elements": elements,
+                    }
                     for name, elements in record.tables.items()
                 ]
+            elif header.kind == Kind.PROCESS:
+                view["processes"].append(plain(decode(payload, ProcessRecord)))
             elif header.kind == Kind.HOST:
                 view["host"] = plain(decode(payload, HostRecord).state)
         except JournalError as error:
@@ -149,6 +157,7 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
 def describe_stack(stack: StackRecord) -> dict[str, Any]:
     """A call stack, innermost frame first."""
     return {
+        "process": stack.process,
         "thread": stack.thread,
         "bytes": len(stack.data),
         "pending": plain(stack.pending),

@@ -1,0 +1,283 @@
+"""Guests with several processes, in text. Each prints what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+USR1, TERM, CHLD = 10, 15, 17
+
+_HEAD: Final = """
+  (import "env" "memory" (memory 2 4 shared))
+  (import "wasix_32v1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "fd_close" (func $close (param i32) (result i32)))
+  (import "wasix_32v1" "fd_pipe" (func $pipe (param i32 i32) (result i32)))
+  (import "wasix_32v1" "fd_fdflags_set" (func $flags (param i32 i32) (result i32)))
+  (import "wasix_32v1" "path_open2"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "chdir" (func $chdir (param i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_fork" (func $fork (param i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_join" (func $join (param i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_id" (func $id (param i32) (result i32)))
+  (import "wasix_32v1" "proc_parent" (func $parent (param i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_signal" (func $kill (param i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_exit2" (func $exit (param i32)))
+  (import "wasix_32v1" "proc_exec3"
+    (func $exec (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_spawn2" (func $spawn
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "callback_signal" (func $callback (param i32 i32)))
+  ;; 0: a pid; 8: option_pid; 16: join_status; 24, 28: a pipe; 32: iovec; 40: its byte; 44: count
+  ;; 64: what a handler has seen
+  (global (export "__stack_pointer") (mut i32) (i32.const 65536))
+  (data (i32.const 1000) "__wasm_signal")
+  (func $ok (param i32) (if (local.get 0) (then unreachable)))
+  (func $put (param $fd i32) (param $byte i32)
+    (i32.store (i32.const 32) (i32.const 40))
+    (i32.store (i32.const 36) (i32.const 1))
+    (i32.store8 (i32.const 40) (local.get $byte))
+    (call $ok
+      (call $write (local.get $fd) (i32.const 32) (i32.const 1) (i32.const 44))))
+  (func $get (param $fd i32) (result i32) ;; -1 at the end
+    (i32.store (i32.const 32) (i32.const 40))
+    (i32.store (i32.const 36) (i32.const 1))
+    (call $ok (call $read (local.get $fd) (i32.const 32) (i32.const 1) (i32.const 44)))
+    (select (i32.load8_u (i32.const 40)) (i32.const -1) (i32.load (i32.const 44))))
+  (func $say (param $n i32) ;; a number, and a blank
+    (if (i32.ge_u (local.get $n) (i32.const 10))
+      (then (call $digits (i32.div_u (local.get $n) (i32.const 10)))))
+    (call $put (i32.const 1) (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
+    (call $put (i32.const 1) (i32.const 32)))
+  (func $digits (param $n i32)
+    (if (i32.ge_u (local.get $n) (i32.const 10))
+      (then (call $digits (i32.div_u (local.get $n) (i32.const 10)))))
+    (call $put (i32.const 1) (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10)))))
+  (func $me (result i32) (call $ok (call $id (i32.const 0))) (i32.load (i32.const 0)))
+  (func $mother (result i32)
+    (call $ok (call $parent (call $me) (i32.const 0)))
+    (i32.load (i32.const 0)))
+  (func $forked (result i32)
+    (call $ok (call $fork (i32.const 1) (i32.const 0)))
+    (i32.load (i32.const 0)))
+  (func $wait (param $pid i32) (param $flags i32) (result i32) ;; any child if 0; the errno
+    (i32.store (i32.const 8) (i32.ne (local.get $pid) (i32.const 0)))
+    (i32.store (i32.const 12) (local.get $pid))
+    (call $join (i32.const 8) (local.get $flags) (i32.const 16)))
+  (func $tell ;; what proc_join said: pid, tag, code, signal
+    (call $say (i32.load (i32.const 12)))
+    (call $say (i32.load8_u (i32.const 16)))
+    (call $say (i32.load16_u (i32.const 18)))
+    (call $say (i32.load16_u (i32.const 20))))
+  (func $forever ;; from a pipe that nobody else has
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (drop (call $get (i32.load (i32.const 24)))))
+  (func $compute (param $n i32)
+    (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+"""
+
+_JOIN_ANY = "(call $ok (call $wait (i32.const 0) (i32.const 0))) (call $tell)"
+
+FAMILY = f"""
+  {_HEAD}
+  (func (export "_start") (local $i i32) (local $c i32)
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (if (i32.eqz (call $forked))
+      (then
+        (loop $l
+          (call $put (i32.load (i32.const 28)) (local.tee $i (i32.add (local.get $i) (i32.const 1))))
+          (br_if $l (i32.lt_u (local.get $i) (i32.const 20))))
+        (call $put (i32.load (i32.const 28)) (call $me))
+        (call $put (i32.load (i32.const 28)) (call $mother))
+        (call $exit (i32.const 3))))
+    (call $ok (call $close (i32.load (i32.const 28))))
+    (loop $l
+      (if (i32.ne (i32.const -1) (local.tee $c (call $get (i32.load (i32.const 24)))))
+        (then (call $say (local.get $c)) (br $l))))
+    {_JOIN_ANY}
+    (call $say (call $wait (i32.const 0) (i32.const 0)))
+    (call $say (call $wait (i32.const 2) (i32.const 0)))
+    (call $say (call $mother)))"""
+"""A pipe from child to parent; how it ended; ECHILD (12); who the parent of the first is."""
+
+ZOMBIES = f"""
+  {_HEAD}
+  (func (export "_start") (local $i i32)
+    (loop $l
+      (if (i32.eqz (call $forked)) (then (call $exit (i32.add (i32.const 40) (local.get $i)))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+    (call $compute (i32.const 3000))
+    (call $ok (call $wait (i32.const 3) (i32.const 0)))
+    (call $tell)
+    (call $say (call $wait (i32.const 3) (i32.const 0)))
+    (loop $l
+      (call $ok (call $wait (i32.const 4) (i32.const 1)))
+      (br_if $l (i32.eqz (i32.load (i32.const 12)))))
+    (call $tell)
+    {_JOIN_ANY}
+    (if (i32.eqz (call $forked)) ;; one that will not end by itself
+      (then (call $forever) unreachable))
+    (call $ok (call $wait (i32.load (i32.const 0)) (i32.const 1)))
+    (call $tell)
+    (call $say (call $wait (i32.const 1) (i32.const 1))))"""
+"""Joined by number, by polling, and any; a child that lives; oneself is none. The end of the first
+process ends the others."""
+
+ORPHAN = f"""
+  {_HEAD}
+  (func (export "_start") (local $c i32)
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (call $ok (call $pipe (i32.const 72) (i32.const 76)))
+    (if (i32.eqz (call $forked))
+      (then
+        (if (i32.eqz (call $forked))
+          (then
+            (call $ok (call $close (i32.load (i32.const 28))))
+            (drop (call $get (i32.load (i32.const 24)))) ;; until nobody has the other end
+            (call $put (i32.load (i32.const 76)) (call $mother))
+            (call $exit (i32.const 0))))
+        (call $exit (i32.const 1))))
+    {_JOIN_ANY}
+    (call $say (call $wait (i32.const 0) (i32.const 1)))
+    (call $ok (call $close (i32.load (i32.const 28))))
+    (call $ok (call $close (i32.load (i32.const 76))))
+    (call $say (call $get (i32.load (i32.const 72))))
+    (call $say (i32.add (i32.const 1) (call $get (i32.load (i32.const 72))))))"""
+"""A grandchild whose parent has ended: its parent is 0, and nobody can wait for it."""
+
+VFORK = f"""
+  {_HEAD}
+  (func (export "_start")
+    (i32.store (i32.const 80) (i32.const 1))
+    (call $ok (call $fork (i32.const 0) (i32.const 0)))
+    (if (i32.eqz (i32.load (i32.const 0)))
+      (then
+        (i32.store (i32.const 80) (i32.const 2))
+        (call $compute (i32.const 500))
+        (call $say (i32.load (i32.const 80)))
+        (call $exit (i32.const 7))))
+    (call $say (i32.load (i32.const 80)))
+    {_JOIN_ANY})"""
+"""The parent waits; the child has memory of its own."""
+
+SIGNALS = f"""
+  {_HEAD}
+  (func (export "__wasm_signal") (param i32) (i32.atomic.store (i32.const 64) (local.get 0)))
+  (func $hear (call $callback (i32.const 1000) (i32.const 13)))
+  (func (export "_start") (local $child i32)
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (if (i32.eqz (local.tee $child (call $forked))) ;; computes until a handler was there
+      (then
+        (call $hear)
+        (call $put (i32.load (i32.const 28)) (i32.const 1))
+        (loop $l (br_if $l (i32.eqz (i32.atomic.load (i32.const 64)))))
+        (call $exit (i32.atomic.load (i32.const 64)))))
+    (drop (call $get (i32.load (i32.const 24))))
+    (call $ok (call $kill (local.get $child) (i32.const {USR1})))
+    {_JOIN_ANY}
+    (if (i32.eqz (local.tee $child (call $forked))) ;; has no handler
+      (then (call $forever) unreachable))
+    (call $ok (call $kill (local.get $child) (i32.const 0)))
+    (call $ok (call $kill (local.get $child) (i32.const {TERM})))
+    {_JOIN_ANY}
+    (call $say (call $kill (local.get $child) (i32.const {TERM})))
+    (call $hear)
+    (if (i32.eqz (call $forked)) (then (call $exit (i32.const 6))))
+    (loop $l (br_if $l (i32.ne (i32.atomic.load (i32.const 64)) (i32.const {CHLD}))))
+    (call $ok (call $wait (i32.const 0) (i32.const 1)))
+    (call $tell))"""
+"""To another process, with a handler and without; SRCH (71) for one that is gone; SIGCHLD."""
+
+FILES = f"""
+  {_HEAD}
+  (data (i32.const 1100) "out")
+  (func (export "_start") (local $fd i32)
+    (call $ok (call $open (i32.const 3) (i32.const 0) (i32.const 1100) (i32.const 3) (i32.const 1)
+      (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 0) (i32.const 48)))
+    (local.set $fd (i32.load (i32.const 48)))
+    (call $put (local.get $fd) (i32.const 97))
+    (if (i32.eqz (call $forked))
+      (then
+        (call $put (local.get $fd) (i32.const 98))
+        (call $ok (call $close (local.get $fd)))
+        (call $exit (i32.const 0))))
+    {_JOIN_ANY}
+    (call $put (local.get $fd) (i32.const 99)))"""
+"""An open file is one, with one offset; closed in one process it is open in the other."""
+
+EXEC = f"""
+  {_HEAD}
+  (data (i32.const 1100) "/bin/tell")
+  (data (i32.const 1120) "tell\\0aone\\0a\\0athree\\0a")
+  (data (i32.const 1150) "A=b\\0aC=\\0a")
+  (data (i32.const 1170) "tell")
+  (data (i32.const 1180) "/none:/bin")
+  (data (i32.const 1200) "/bin/text")
+  (data (i32.const 1220) "/bin")
+  (data (i32.const 1230) "/bin/nosuch")
+  (func $run (param $name i32) (param $length i32) (result i32) ;; the errno
+    (call $exec (local.get $name) (local.get $length) (i32.const 1120) (i32.const 16)
+      (i32.const 1150) (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (func (export "_start")
+    (call $say (call $run (i32.const 1200) (i32.const 9)))
+    (call $say (call $run (i32.const 1220) (i32.const 4)))
+    (call $say (call $run (i32.const 1230) (i32.const 11)))
+    (if (i32.eqz (call $forked)) (then (call $ok (call $run (i32.const 1100) (i32.const 9)))))
+    {_JOIN_ANY}
+    (call $ok (call $chdir (i32.const 1220) (i32.const 4)))
+    (call $ok (call $spawn (i32.const 1170) (i32.const 4) (i32.const 1120) (i32.const 16)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+      (i32.const 1) (i32.const 1180) (i32.const 10) (i32.const 0)))
+    {_JOIN_ANY}
+    (call $ok (call $flags (i32.const 2) (i32.const 1)))
+    (call $ok (call $exec (i32.const 1170) (i32.const 4) (i32.const 1120) (i32.const 16)
+      (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1180) (i32.const 10))))"""
+"""Not a module (NOEXEC 45), a directory (ACCES 2), nothing (NOENT 44); then a program by its path, in a
+child that is found in a PATH, and in the first process's place."""
+
+TELL = """
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $esizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (func (export "_start") (local $i i32)
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $args (i32.const 1024) (i32.const 4096)))
+    (loop $l ;; something to be stopped in
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))
+    (local.set $i (i32.const 4096))
+    (loop $l
+      (if (i32.eqz (i32.load8_u (local.get $i)))
+        (then (i32.store8 (local.get $i) (i32.const 44))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
+        (i32.add (i32.const 4096) (i32.load (i32.const 4))))))
+    (i32.store (i32.const 16) (i32.const 4096))
+    (i32.store (i32.const 20) (i32.load (i32.const 4)))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
+    (drop (call $esizes (i32.const 0) (i32.const 4)))
+    (call $exit (i32.add (i32.mul (i32.const 10) (i32.load (i32.const 0)))
+      (call $stat (i32.const 2) (i32.const 64)))))"""
+"""Prints its arguments; its exit code: ten times how many variables it has, and 8 (BADF) more
+without stderr."""
+
+PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
+    "family": (
+        FAMILY,
+        0,
+        " ".join(map(str, range(1, 21))) + " 2 1 2 1 3 0 12 12 0 ",
+    ),
+    "zombies": (ZOMBIES, 0, "3 1 41 0 12 4 1 42 0 2 1 40 0 0 0 0 0 12 "),
+    "orphan": (ORPHAN, 0, "2 1 1 0 12 0 0 "),
+    "vfork": (VFORK, 0, "2 1 2 1 7 0 "),
+    "signals": (SIGNALS, 0, f"2 1 {USR1} 0 3 2 0 {TERM} 71 4 1 6 0 "),
+    "files": (FILES, 0, "2 1 0 0 "),
+    "exec": (
+        EXEC,
+        8,
+        "45 2 44 tell,one,,three,2 1 20 0 tell,one,,three,3 1 0 0 tell,one,,three,",
+    ),
+}
+"""What each does, its exit code, and what it prints."""

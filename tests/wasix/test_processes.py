@@ -1,0 +1,137 @@
+"""Several processes of WASIX: undisturbed, and with all of them saved and resumed again and again."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from threads import wasm
+
+from wasnap import Process, resume
+from wasnap.engine.tracking import COMPARE
+from wasnap.harness import Job, undisturbed
+from wasnap.harness.job import opened, process_of
+from wasnap.journal import Journal, ProcessRecord
+from wasnap.journal.tools.text_snapshot import snapshot_lines
+from wasnap.journal.tools.view import describe_snapshot
+
+from .processes import PRINTED, TELL
+
+LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
+SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Guests that nobody needs again."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("WASNAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+def job(name: str, directory: Path) -> Job:
+    """With a program to execute, and something that is none."""
+    module = directory / f"{name}.wasm"
+    module.write_bytes(wasm(PRINTED[name][0]))
+    root = directory / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "tell").write_bytes(wasm(TELL))
+    (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
+    out = (root / "out",) if name == "files" else ()
+    return Job(module, dirs={"/": root}, outputs=out)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_what_it_prints(name: str, tmp_path: Path) -> None:
+    _, code, printed = PRINTED[name]
+    found = undisturbed(lambda d: job(name, d), tmp_path, counted=False).outcome
+    assert (found.stdout.decode(), found.code) == (printed, code)
+    if name == "files":
+        assert (tmp_path / "world" / "root" / "out").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize("compare", [False, True])
+def test_saved_and_resumed_again_and_again(
+    name: str, compare: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each snapshot holds the whole tree, and the next process takes the next one, soon after; also
+    where pages are compared."""
+    if compare:
+        monkeypatch.setenv(COMPARE, "1")
+    chance = random.Random(f"{SEED} {name}")
+    choices = (1, 2) if name == "files" else (1, 2, 3, 7, 12)
+    steps = [chance.choice(choices) for _ in range(LINKS)]
+    print(f"WASNAP_SEED={SEED}, {name}: {steps}")
+    made = job(name, tmp_path)
+    printed, taken = b"", 0
+    for link, step in enumerate([*steps, 0]):
+        with ExitStack() as files:
+            process = process_of(
+                made,
+                tmp_path,
+                files,
+                fresh=link == 0,
+                journal=tmp_path / "journal",
+                snapshot_on=["explicit"],
+                stop_after_snapshot=True,
+                counted=[step] if step else [],
+            )
+            code = process.run()
+        printed += (tmp_path / "stdout").read_bytes()
+        with Journal.open(tmp_path / "journal") as saved:
+            if len(saved.snapshots) == taken:
+                break
+            taken = len(saved.snapshots)
+    _, wanted, text = PRINTED[name]
+    assert (printed.decode(), code) == (text, wanted)
+    assert taken > 2
+    if name == "files":
+        assert (tmp_path / "root" / "out").read_bytes() == b"abc"
+
+
+def test_a_tree_in_a_journal(tmp_path: Path) -> None:
+    """Which processes there are, the memories they have, a program's bytes: once, and shown."""
+    made = job("exec", tmp_path)
+    journal = tmp_path / "journal"
+    with ExitStack() as files:
+        stdout = opened(files, tmp_path / "stdout", os.O_WRONLY | os.O_CREAT)
+        process = Process(
+            made.module,
+            dirs=made.dirs,
+            journal=journal,
+            snapshot_on=["explicit"],
+            counted=[40] * 200,
+            stdout=stdout,
+            stdin=None,
+        )
+        code = process.run()
+    assert code == PRINTED["exec"][1]
+    trees = []
+    programs = set()
+    with Journal.open(journal, verify=True) as saved:
+        for info in saved.snapshots:
+            snapshot = saved.load(info.id)
+            found = {r.process: r for r in snapshot.records(ProcessRecord)}
+            trees.append(sorted(found))
+            for record in found.values():
+                if record.program is not None:
+                    programs.add(record.program)
+                    image = snapshot.memory(record.program)
+                    assert image.read(0, image.pages_total)[: record.size] == wasm(TELL)
+        shown = [
+            "\n".join(snapshot_lines(describe_snapshot(saved, info.id))) for info in saved.snapshots
+        ]
+    assert [1, 2] in trees
+    assert len(programs) == 1
+    text = shown[trees.index([1, 2])]
+    assert "process 1: the module, memories 0\n" in text
+    assert "process 2, thread 0, " in text
+    assert any("process 2: program 0, memories 1\n" in each for each in shown)
+    with ExitStack() as files:
+        stdout = opened(files, tmp_path / "rest", os.O_WRONLY | os.O_CREAT)
+        assert resume(journal, stdin=None, stdout=stdout).run() == PRINTED["exec"][1]
