@@ -43,7 +43,12 @@ def test_a_function_takes_what_the_package_says(name: str, signature: str) -> No
         (ffi.wasm_byte_vec_t, ["wasm_byte_vec_t"]),
         (
             ffi.wasm_pointer_vec_t,
-            ["wasm_importtype_vec_t", "wasm_frame_vec_t", "wasm_valtype_vec_t"],
+            [
+                "wasm_importtype_vec_t",
+                "wasm_exporttype_vec_t",
+                "wasm_frame_vec_t",
+                "wasm_valtype_vec_t",
+            ],
         ),
         (ffi.wasm_limits_t, ["wasm_limits_t"]),
         (ffi.wasmtime_func_t, ["wasmtime_func_t"]),

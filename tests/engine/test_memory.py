@@ -286,6 +286,31 @@ def test_scattered_pieces_are_in_place(
     os.close(fd)
 
 
+@pytest.mark.parametrize("most", [0, 100])
+def test_single_pages_lie_over_what_was_read_or_mapped(tmp_path: Path, most: int) -> None:
+    """A zero one, and one from the file."""
+    from wasnap.engine import image
+
+    path = tmp_path / "pages"
+    path.write_bytes(os.urandom(40 * 4096))
+    content = path.read_bytes()
+    size = 60 * 4096
+    fd = os.open(path, os.O_RDONLY)
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as room:
+        here = ctypes.c_char.from_buffer(room)
+        address = ctypes.addressof(here)
+        places = image.Scattered(fd, {5: 0, 6: 4096, 50: 0, 51: 8192})
+        extents = [FileExtent(0, 40 * 4096, fd, 0)]
+        what = MemoryImage(size, extents, scattered=places)
+        assert image.place(address, what, mappings_max=most) == (3 + (40 if not most else 0)) * 4096
+        expected = bytearray(content + bytes(20 * 4096))
+        for page, data in ((5, bytes(4096)), (6, content[4096:8192]), (51, content[8192:12288])):
+            expected[page * 4096 : page * 4096 + 4096] = data
+        assert ctypes.string_at(address, size) == expected
+        del here
+    os.close(fd)
+
+
 def test_a_run_with_other_pages_in_it_is_one_mapping(tmp_path: Path) -> None:
     """What an earlier snapshot had in one run, and later ones have cut: mapped once, and only the
     others' pages are copied."""

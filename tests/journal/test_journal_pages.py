@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.helpers import contents, make, page
+from journal.helpers import FaultyStorage, contents, make, open_bytes, page
+from wasnap.errors import JournalWriteFailed
 from wasnap.journal import PAGE_SIZE, Extent, Journal
 from wasnap.journal.places import ABSENT, ZERO, Places
 
@@ -161,3 +165,92 @@ def test_places_against_a_model() -> None:
     assert {at: p for at, p in found.items() if p != ZERO} == {
         at: p for at, p in wanted.items() if p != ZERO
     }
+
+
+def in_order(count: int, pages: int = 4) -> list[dict[int, bytes]]:
+    """So many, one after the other in memory, each of a run that differs from the last one's."""
+    return [
+        {number * pages: b"".join(page(1 + (number + at) % 250) for at in range(pages))}
+        for number in range(count)
+    ]
+
+
+def test_much_is_in_few_records_that_grew(tmp_path: Path) -> None:
+    """By what came after it; also where some of it is then replaced. One that comes out of order
+    begins another record."""
+    written = in_order(200)
+    replaced = {at: page("x") for at in (0, 40, 41, 700)}
+    with make(tmp_path / "j") as journal:
+        save(journal, None, *written, replaced, total=900)
+        save(journal, 1, {100: page("y") * 3}, {90: page("z")}, {95: page("z")}, total=900)
+    with Journal.open(tmp_path / "j", verify=True) as journal:
+        assert not journal.damaged and not journal.gaps
+        assert [info.pages for info in journal.snapshots] == [800, 5]
+        tables = journal.load(1).memory(0).tables
+        assert len(tables) < 10 and sum(len(table.extents) for table in tables) == 200
+        assert [table.head.data_pages for table in tables] == [
+            sum(extent.pages for extent in table.extents) for table in tables
+        ]
+        assert journal.snapshots[0].size < 800 * PAGE_SIZE * 1.02
+        expected = {
+            first + at: run[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
+            for each in written
+            for first, run in each.items()
+            for at in range(len(run) // PAGE_SIZE)
+        } | replaced
+        assert contents(journal, 1) == expected
+        changed = {100: page("y"), 101: page("y"), 102: page("y"), 90: page("z"), 95: page("z")}
+        assert contents(journal, 2) == expected | changed
+        assert len(journal.load(2).memory(0).tables) == len(tables) + 2
+
+
+def test_a_record_that_still_grows_is_a_torn_tail(tmp_path: Path) -> None:
+    """A reader sees at once where it is cut off, and need not search what follows its header."""
+    path = tmp_path / "j"
+    with make(path) as journal:
+        save(journal, None, {0: page("a")}, total=900)
+        kept = path.stat().st_size
+        with journal.begin(1, "timer") as writer:
+            for number, each in enumerate(in_order(40)):
+                writer.changed(0, 900, sorted(each.items()))
+                with open_bytes(path.read_bytes()) as reader:
+                    assert [info.id for info in reader.snapshots] == [1]
+                    assert reader.kept == kept and not reader.damaged
+                    assert [gap.what for gap in reader.gaps] == ["the MEMORY record is cut off"] * (
+                        number > 0
+                    )
+            writer.commit()
+    with Journal.open(path, verify=True) as journal:
+        assert len(journal.snapshots) == 2 and not journal.gaps
+
+
+def test_the_nth_call_fails_while_records_grow(tmp_path: Path) -> None:
+    """What was there is there, and the next snapshot is right; for every n."""
+    written = [*in_order(12), {3: page("x"), 17: page("y")}]
+    calls = 0
+    while True:
+        path = tmp_path / str(calls)
+        calls += 1
+        with make(path) as journal:
+            save(journal, None, {0: page("a")}, total=60)
+        made = FaultyStorage(os.open(path, os.O_RDWR), calls, errno.ENOSPC)
+        with Journal.open_for_writing(path, storage=_given(made)) as journal:
+            try:
+                save(journal, 1, *written, total=60)
+            except JournalWriteFailed:
+                assert path.stat().st_size == journal.size
+            else:
+                break
+            save(journal, 1, *written, total=60)
+        with Journal.open(path, verify=True) as journal:
+            assert len(journal.snapshots) == 2 and not journal.gaps and not journal.damaged
+            assert contents(journal, 2)[17] == page("y") and len(contents(journal, 2)) == 48
+    assert calls > 15
+
+
+def _given(storage: FaultyStorage) -> Callable[[int], FaultyStorage]:
+    def take(fd: int) -> FaultyStorage:
+        os.close(fd)
+        return storage
+
+    return take

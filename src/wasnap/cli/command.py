@@ -85,7 +85,8 @@ def main() -> NoReturn:
     except click.ClickException as error:
         of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         code = error.exit_code
-        notices.complain(error.format_message(), f"{of} --help" if of else "", code=code)
+        message = " ".join(error.format_message().split())  # click lists choices a line each
+        notices.complain(message, f"{of} --help" if of else "", code=code)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except WasnapError as error:

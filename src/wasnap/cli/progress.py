@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -42,3 +43,14 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     finally:
         if bar is not None:
             bar.close()
+
+
+def reading(file: BinaryIO, tell: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    """The lines of a file, or of a pipe, of which nobody knows how much there is."""
+    total = os.fstat(file.fileno()).st_size
+    done = 0
+    for line in file:
+        done += len(line)
+        if tell is not None:
+            tell(done, total)
+        yield line

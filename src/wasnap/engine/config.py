@@ -5,9 +5,11 @@ of one configuration is never loaded under another.
 
 Choices:
 
-- Memory never moves and reserves 4 GiB of address space, so that the raw addresses of the stop
-  word and of guest memory stay valid for the life of an instance. A memory can therefore not grow
-  beyond 4 GiB, 64-bit ones included.
+- Memory never moves and reserves ``MEMORY_BYTES_MAX`` of address space, so that the raw addresses of
+  the stop word and of guest memory stay valid for the life of an instance. A 64-bit memory can
+  therefore not grow beyond that. It is no more than 16 GiB, because each of a thousand guest threads
+  has a control memory that reserves as much, and a process has 128 TiB in all; and only 4 where
+  address space is limited (``ulimit -v``).
 - The wasm stack is deep (``WASM_STACK`` bytes: CPython's recursion limit, 300,000 frames of small
   functions). The engine aborts the process when ``max_wasm_stack`` exceeds its async stack size,
   which is never used here but must be set first. Guest threads have ``THREAD_STACK`` bytes: what is
@@ -21,6 +23,7 @@ Choices:
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from typing import Final
 
@@ -29,6 +32,9 @@ from wasnap.engine import ffi
 MIB: Final = 1 << 20
 WASM_STACK: Final = 256 * MIB
 THREAD_STACK: Final = WASM_STACK + 16 * MIB
+
+_UNLIMITED = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+MEMORY_BYTES_MAX: Final = (16 if _UNLIMITED else 4) << 30
 
 SETTINGS: Final[tuple[tuple[str, bool | int], ...]] = (
     ("wasm_multi_value", True),
@@ -50,7 +56,7 @@ SETTINGS: Final[tuple[tuple[str, bool | int], ...]] = (
     ("native_unwind_info", False),
     ("signals_based_traps", True),
     ("parallel_compilation", True),
-    ("memory_reservation", 4 << 30),
+    ("memory_reservation", MEMORY_BYTES_MAX),
     ("memory_may_move", False),
     ("async_stack_size", WASM_STACK + MIB),
     ("max_wasm_stack", WASM_STACK),

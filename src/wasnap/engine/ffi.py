@@ -118,7 +118,7 @@ class wasm_byte_vec_t(ctypes.Structure):
 
 
 class wasm_pointer_vec_t(ctypes.Structure):
-    """wasm_importtype_vec_t, wasm_exporttype_vec_t, wasm_frame_vec_t, wasm_valtype_vec_t: of things behind pointers."""
+    """wasm_importtype_vec_t, wasm_exporttype_vec_t, ...: of things behind pointers."""
 
     _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.POINTER(ctypes.c_void_p)))
 

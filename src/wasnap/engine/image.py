@@ -36,7 +36,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from wasnap.engine.runs import joined
+from wasnap.engine.runs import Run, joined
 from wasnap.errors import CannotResume
 
 MAPPINGS_MAX: Final = 8192
@@ -184,7 +184,9 @@ def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX)
         windows = [room[extent.address : extent.address + extent.length] for extent in group]
         copied += _read(group[0].fd, group[0].offset, windows)
     if image.scattered is not None:
-        copied += _put_pages(address, room, image.scattered, mapped)
+        covered = [(span.start, span.end) for span in mapped]
+        covered += [(e.address, e.address + e.length) for e in pieces if e.fd >= 0]
+        copied += _put_pages(address, room, image.scattered, joined(covered))
     for extent in image.extents:
         if isinstance(extent, BufferExtent):
             copied += _write(room, extent)
@@ -296,10 +298,8 @@ def _consecutive(files: list[FileExtent]) -> Iterator[list[FileExtent]]:
         yield group
 
 
-def _put_pages(
-    address: int, room: memoryview, scattered: Scattered, mapped: Iterable[_Span]
-) -> int:
-    """Have single pages where they belong."""
+def _put_pages(address: int, room: memoryview, scattered: Scattered, covered: list[Run]) -> int:
+    """Have single pages where they belong. ``covered``: bytes that may not be zero now."""
     fd, places = scattered
     if places and (min(places) < 0 or (max(places) + 1) * _PAGE > len(room)):
         raise CannotResume("the snapshot's memory has contents beyond its end")
@@ -326,7 +326,6 @@ def _put_pages(
         with ThreadPoolExecutor(readers) as pool:
             copied = sum(pool.map(read, (groups[i::readers] for i in range(readers))))
     if len(stored) < len(places):
-        covered = joined((span.start, span.end) for span in mapped)  # elsewhere it is zero already
         for page in (page * _PAGE for page, offset in places.items() if not offset):
             at = bisect_right(covered, page, key=lambda run: run[0]) - 1
             if at >= 0 and page < covered[at][1]:

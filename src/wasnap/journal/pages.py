@@ -5,9 +5,10 @@ the first one, in place. Nothing of a snapshot counts before its COMMIT, so that
 keeps a snapshot small and in one piece whose pages were mostly written while the guest still ran.
 What it changes (crcs, and the size of a memory that grew) ``finish`` puts into the records' tables.
 
-A record holds at most about 8 MiB of data, so neither all extents nor all data need to be known in
-advance; an extent is at most 1 MiB, the unit of checking. Data is written straight from the
-caller's buffers.
+An extent is at most 1 MiB, the unit of checking. Data is written straight from the caller's buffers,
+at most 8 MiB at a time, so neither all extents nor all data need to be known in advance. Where more
+comes after that, the next record has room in its table for extents that are not known yet, and grows
+with them: a GiB is then in a few pieces, which can be read about and mapped as quickly as 16 MiB.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ from wasnap.journal.storage import Buffer, Storage, write_all
 
 RECORD_PAGES: Final = 2048
 RECORD_EXTENTS: Final = 4096
+ROOM_EXTENTS: Final = 1024
+"""For so many more, at most, there is room in the table of a record that grows: 32 KiB. It is four
+times what there has been, and 0.4 % of its data, so little is wasted on what does not come.
+"""
+DENSE_EXTENTS: Final = 64
+"""At most so many in 8 MiB, or the room would soon be full."""
 
 _UNKNOWN = array("Q", [ELSEWHERE]) * BLOCK
 _ZEROS = memoryview(bytes(BLOCK * PAGE_SIZE))
@@ -51,12 +58,19 @@ class Records(Protocol):
         """Of the next record."""
         ...
 
-    def append(self, checked: bytes, rest: Sequence[Buffer]) -> int:
-        """Write a MEMORY record, whose payload is both; its number in the snapshot."""
+    def append(self, checked: bytes, rest: Sequence[Buffer], length_max: int) -> int:
+        """Write a MEMORY record, whose payload is both; its number in the snapshot.
+
+        ``length_max``: if it is to grow, of its payload; else 0.
+        """
         ...
 
-    def rewrite(self, number: int, checked: bytes) -> None:
-        """Put another checked part, as long as the first, into a record that is written."""
+    def extend(self, rest: Sequence[Buffer]) -> None:
+        """Add whole pages to the last record."""
+        ...
+
+    def rewrite(self, number: int, checked: bytes, length: int) -> None:
+        """Put another checked part into a record that is written, and say how long it is."""
         ...
 
 
@@ -68,11 +82,19 @@ class _Piece(NamedTuple):
 
 
 class _Record(msgspec.Struct):
-    """A MEMORY record in the file: its number, checked part, and extents that were replaced."""
+    """A MEMORY record in the file: its number, checked part, and extents that were replaced.
+
+    ``payload``, ``end``: where its payload begins and ends; ``room``: for so many more extents;
+    ``grown``: it has not been said yet how far.
+    """
 
     number: int
     checked: bytearray
     pages_total: int
+    payload: int
+    end: int
+    room: int = 0
+    grown: bool = False
     stale: set[int] = msgspec.field(default_factory=set)
 
     def __len__(self) -> int:
@@ -114,6 +136,7 @@ class MemoryPages:
         self._batch: list[_Piece] = []
         self._batch_pages = 0
         self._pages_total = 0
+        self._extents = 0  # with data
         self.data_pages = 0
         """Pages of data in the file so far."""
         self.placed = Places()
@@ -140,7 +163,7 @@ class MemoryPages:
         if zeros or not self._records:
             self._append(zeros, [])
         for record in self._records:
-            if record.stale or record.pages_total != self._pages_total:
+            if record.stale or record.grown or record.pages_total != self._pages_total:
                 self._freshen(record)
 
     def named(self) -> list[StoredExtent]:
@@ -208,8 +231,16 @@ class MemoryPages:
         if not self._batch:
             return
         batch, self._batch, self._batch_pages = self._batch, [], 0
-        position = self._data_position(len(batch))
-        self._data_at.append(position)
+        last = self._records[-1] if self._records else None
+        grows = last is not None and self._fits(last, batch)
+        room = 0
+        if last is not None and len(batch) <= DENSE_EXTENTS:
+            room = min(ROOM_EXTENTS, 4 * (self._extents + len(batch)), self.data_pages // 2)
+        if grows:
+            position = self._log.position
+        else:
+            position = self._data_position(len(batch) + room)
+            self._data_at.append(position)
         extents = []
         for first_page, data in batch:
             n_pages = len(data) // PAGE_SIZE
@@ -217,7 +248,12 @@ class MemoryPages:
                 StoredExtent(first_page, position, n_pages, len(data), crc32(data), 0, Encoding.RAW)
             )
             position += len(data)
-        self._append(extents, [piece.data for piece in batch])
+        contents = [piece.data for piece in batch]
+        if last is not None and grows:
+            self._extend(last, extents, contents)
+        else:
+            self._append(extents, contents, room)
+        self._extents += len(extents)
         for extent in extents:
             self.placed.put(extent.first_page, extent.pages, extent.position)
 
@@ -226,19 +262,44 @@ class MemoryPages:
         table = MEMORY_HEAD.size + n_extents * EXTENT.size
         return align(self._log.position + RECORD_HEADER.size + table, PAGE_SIZE)
 
-    def _append(self, extents: list[StoredExtent], data: list[memoryview]) -> None:
+    def _fits(self, record: _Record, batch: list[_Piece]) -> bool:
+        """Whether these can be added to a record: there is room, and they come after what it has."""
+        return (
+            record.room >= len(batch)
+            and record.end == self._log.position
+            and record.extent(len(record) - 1).end <= batch[0].first_page
+        )
+
+    def _extend(self, record: _Record, extents: list[StoredExtent], data: list[memoryview]) -> None:
+        self._log.extend(data)
+        for extent in extents:
+            record.checked += EXTENT.pack(*extent)
+        record.room -= len(extents)
+        record.end = self._log.position
+        record.grown = True
+        self.data_pages += sum(map(len, data)) // PAGE_SIZE
+
+    def _append(self, extents: list[StoredExtent], data: list[memoryview], room: int = 0) -> None:
         data_pages = sum(map(len, data)) // PAGE_SIZE
         checked = bytearray(self._head(len(extents), data_pages))
         for extent in extents:
             checked += EXTENT.pack(*extent)
         rest: list[Buffer] = []
+        payload = self._log.position + RECORD_HEADER.size
+        length_max = 0
         if data:
-            table_end = self._log.position + RECORD_HEADER.size + len(checked)
-            rest = [bytes(align(table_end, PAGE_SIZE) - table_end), *data]
+            table_end = payload + len(checked)
+            begins = align(table_end + room * EXTENT.size, PAGE_SIZE)
+            rest = [bytes(begins - table_end), *data]
+            if room:
+                length_max = begins - payload + (len(extents) + room) * BLOCK * PAGE_SIZE
         else:
             self._data_at.append(self._log.position)
-        number = self._log.append(bytes(checked), rest)
-        self._records.append(_Record(number, checked, self._pages_total))
+        number = self._log.append(bytes(checked), rest, length_max)
+        end = self._log.position if data else payload + len(checked)
+        self._records.append(
+            _Record(number, checked, self._pages_total, payload, end, room, grown=room > 0)
+        )
         self.data_pages += data_pages
 
     def _head(self, n_extents: int, data_pages: int) -> bytes:
@@ -252,9 +313,10 @@ class MemoryPages:
             extent = record.extent(at)
             crc = crc32(self._storage.read(extent.position, extent.stored))
             EXTENT.pack_into(record.checked, _offset(at), *extent._replace(crc=crc))
-        data_pages = MEMORY_HEAD.unpack_from(record.checked)[-1]
+        data_pages = sum(record.extent(at).stored for at in range(len(record))) // PAGE_SIZE
         record.checked[: MEMORY_HEAD.size] = self._head(len(record), data_pages)
-        self._log.rewrite(record.number, bytes(record.checked))
+        record.grown = False
+        self._log.rewrite(record.number, bytes(record.checked), record.end - record.payload)
 
     def _zero_runs(self) -> Iterator[StoredExtent]:
         """Extents of the pages that are zero and were not in the parent."""

@@ -58,10 +58,21 @@ class Log:
         self._sync = sync
 
     def append(
-        self, kind: int, payload: Sequence[Buffer], *, checked: bytes | None = None, flags: int = 0
+        self,
+        kind: int,
+        payload: Sequence[Buffer],
+        *,
+        checked: bytes | None = None,
+        flags: int = 0,
+        length_max: int = 0,
     ) -> RecordHeader:
-        """Writes a record; ``checked``: the payload's first bytes, if its crc covers only those."""
-        length = sum(map(len, payload))
+        """Writes a record; ``checked``: the payload's first bytes, if its crc covers only those.
+
+        ``length_max``: what the payload may grow to by ``extend``. Until ``rewrite`` says what it
+        did grow to, the header says this, so that a reader takes the record for one cut off.
+        """
+        size = sum(map(len, payload))
+        length = max(size, length_max)
         crc = 0
         for part in payload if checked is None else [checked]:
             crc = crc32(part, crc)
@@ -76,22 +87,28 @@ class Log:
             length if checked is None else len(checked),
             crc,
         )
-        end = self.position + RECORD_HEADER.size + length
+        end = self.position + RECORD_HEADER.size + size
         padding = bytes(align(end, ALIGNMENT) - end)
         self.position = write_all(self.storage, self.position, [header, *payload, padding])
         return RecordHeader._make(RECORD_HEADER.unpack(header))
 
-    def rewrite(self, old: RecordHeader, checked: bytes) -> RecordHeader:
-        """Puts another checked part, as long as the first, into a record since ``settle``."""
-        assert old.position >= self.end and len(checked) == old.checked
+    def extend(self, rest: Sequence[Buffer]) -> None:
+        """Adds whole pages to the payload of the last record, which ended with a whole page."""
+        self.position = write_all(self.storage, self.position, rest)
+
+    def rewrite(self, old: RecordHeader, checked: bytes, length: int) -> RecordHeader:
+        """Puts another checked part into a record since ``settle``, for which there must be room,
+        and the true length of its payload.
+        """
+        assert old.position >= self.end and len(checked) <= length
         header = pack_record_header(
             old.kind,
             old.flags,
             old.journal,
             old.position,
             old.sequence,
-            old.length,
-            old.checked,
+            length,
+            len(checked),
             crc32(checked),
         )
         write_all(self.storage, old.position, [header, checked])
@@ -308,17 +325,28 @@ class SnapshotWriter:
         """Where the next record goes."""
         return self._log.position
 
-    def append(self, checked: bytes, rest: Sequence[Buffer]) -> int:
+    def append(self, checked: bytes, rest: Sequence[Buffer], length_max: int) -> int:
         """Writes a MEMORY record; its number in the snapshot. OSError."""
-        self._append(Kind.MEMORY, [checked, *rest], checked)
+        self._append(Kind.MEMORY, [checked, *rest], checked, length_max)
         return len(self._headers) - 1
 
-    def rewrite(self, number: int, checked: bytes) -> None:
-        """Writes a MEMORY record's checked part anew. OSError."""
-        self._headers[number] = self._log.rewrite(self._headers[number], checked)
+    def extend(self, rest: Sequence[Buffer]) -> None:
+        """Adds to the last record. OSError."""
+        self._log.extend(rest)
 
-    def _append(self, kind: int, payload: Sequence[Buffer], checked: bytes | None = None) -> None:
-        self._headers.append(self._log.append(kind, payload, checked=checked))
+    def rewrite(self, number: int, checked: bytes, length: int) -> None:
+        """Writes a MEMORY record's checked part anew. OSError."""
+        self._headers[number] = self._log.rewrite(self._headers[number], checked, length)
+
+    def _append(
+        self,
+        kind: int,
+        payload: Sequence[Buffer],
+        checked: bytes | None = None,
+        length_max: int = 0,
+    ) -> None:
+        header = self._log.append(kind, payload, checked=checked, length_max=length_max)
+        self._headers.append(header)
 
     def _carry(self) -> None:
         """Names what changed between the base and the parent. OSError."""

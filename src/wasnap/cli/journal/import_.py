@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from wasnap.cli.progress import progress, reading
 from wasnap.errors import MissingFile
 from wasnap.journal.tools import portable_import
 
@@ -22,12 +23,13 @@ def import_(text: str, path: Path) -> None:
       wasnap journal import job.jsonl job.journal
       zcat job.jsonl.gz | wasnap journal import - job.journal
     """
-    if text == "-":
-        portable_import.make(path, sys.stdin.buffer, "the text")
-        return
     with ExitStack() as opened:
+        tell = opened.enter_context(progress("reading"))
+        if text == "-":
+            portable_import.make(path, reading(sys.stdin.buffer, tell), "the text")
+            return
         try:
             file = opened.enter_context(open(text, "rb"))
         except OSError as error:
             raise MissingFile(f"{text} cannot be read: {error.strerror}") from None
-        portable_import.make(path, file, text)
+        portable_import.make(path, reading(file, tell), text)
