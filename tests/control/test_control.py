@@ -38,19 +38,21 @@ def stopped(pid: int) -> bool:
 def test_ps(wasnap: Command) -> None:
     """What runs, since when, with which journal and which newest snapshot."""
     module = wasnap.write("m.wasm", ENDLESS)
-    with_journal = wasnap.start("run", "--journal", "j", module, "an", "argument")
+    with_journal = wasnap.start("run", "--journal", "j", module, "an", "\x1b[2J\nargument")
     without = wasnap.start("run", module)
     assert wasnap("snapshot", str(with_journal.pid)).stdout == b"1\n"
     rows = listed(wasnap)
     row = rows[with_journal.pid]
-    assert row["command"] == ["m.wasm", "an", "argument"]
+    assert row["command"] == ["m.wasm", "an", "\x1b[2J\nargument"]
     assert row["journal"] == str(wasnap.directory / "j")
     assert (row["state"], row["snapshot"]) == ("running", 1)
     assert row["triggers"] == ["timer", "sigint", "sigterm"]
     assert rows[without.pid]["journal"] is None
     table = wasnap("ps").stdout.decode().splitlines()
     assert table[0].split() == ["PID", "STATE", "AGE", "SNAPSHOT", "TAKEN", "JOURNAL", "PROGRAM"]
-    assert {str(with_journal.pid), str(without.pid)} <= {line.split()[0] for line in table}
+    shown = {line.split()[0]: line for line in table[1:]}
+    assert {str(with_journal.pid), str(without.pid)} <= shown.keys()
+    assert shown[str(with_journal.pid)].endswith(r"m.wasm an \x1b[2J\nargument")
 
 
 def test_what_ends_goes_away(wasnap: Command) -> None:

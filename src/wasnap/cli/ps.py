@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from wasnap.control import client
+from wasnap.journal.tools.words import printable
 
 _COLUMNS = ("PID", "STATE", "AGE", "SNAPSHOT", "TAKEN", "JOURNAL", "PROGRAM")
 
@@ -44,7 +45,7 @@ def ps(as_json: bool) -> None:
 
 def _row(process: client.Running) -> tuple[str, ...]:
     status = process.status
-    program = " ".join(process.command)
+    program = printable(" ".join(process.command))
     if status is None:
         return (str(process.pid), process.state, "-", "-", "-", "-", program)
     return (
@@ -53,7 +54,7 @@ def _row(process: client.Running) -> tuple[str, ...]:
         _age(status.started_ns),
         "-" if status.snapshot is None else str(status.snapshot),
         "-" if status.snapshot_ns is None else _age(status.snapshot_ns),
-        status.journal or "-",
+        printable(status.journal or "-"),
         program,
     )
 
