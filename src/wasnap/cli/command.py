@@ -50,7 +50,7 @@ def wasnap() -> None:
       wasnap resume job.journal --at 3                      go on from snapshot 3
       wasnap ps                                             what is running?
 
-    The module is an ordinary .wasm file (WASI preview1). It needs no preparation.
+    The module is an ordinary .wasm file (WASI preview1, WASIX). It needs no preparation.
 
     \b
     Exit codes: the guest's own, or
