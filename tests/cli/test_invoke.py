@@ -85,10 +85,10 @@ def test_saved_and_resumed(wasnap: Command) -> None:
     returns is printed by whoever resumes.
     """
     module = wasnap.write("m.wasm", LIBRARY)
-    whole = wasnap("run", "--invoke", "count", module, "6", "-7")
+    whole = wasnap("run", "--invoke", "count", module, "150", "-7")
     assert whole.stdout.endswith(b"\n993\n0.1\n")
     options = ["--snapshot-timer", "0.01", "--stop-after-snapshot"]
-    first = wasnap("run", "--journal", "j", *options, "--invoke", "count", module, "6", "-7")
+    first = wasnap("run", "--journal", "j", *options, "--invoke", "count", module, "150", "-7")
     with Journal.open(wasnap.directory / "j") as journal:
         assert len(journal.snapshots) == 1
     second = wasnap("resume", "j")
