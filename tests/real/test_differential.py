@@ -48,7 +48,9 @@ def test_program(name: str, tmp_path: Path) -> None:
     """Output, exit code and written files are those of an undisturbed run."""
 
     make = maker(name)
-    number = list(programs.PROGRAMS).index(name)  # one seed disturbs programs in all modes
+    # One seed disturbs programs in all modes; those of one guest in the same, so that it is compiled once.
+    guest = programs.PROGRAMS[name].guest
+    number = list({program.guest: None for program in programs.PROGRAMS.values()}).index(guest)
     references: dict[bool, Reference] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
         differential(
