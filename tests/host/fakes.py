@@ -10,7 +10,7 @@ import errno
 import select
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,6 +158,9 @@ class FakeCall:
 
     def unpark(self) -> None:
         """Nothing: it does not sleep."""
+
+    def still(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def fork(self, process: int, provider: Provider) -> None:
         raise OSError(errno.ENOTSUP, "not here")

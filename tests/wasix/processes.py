@@ -7,7 +7,7 @@ from typing import Final
 
 USR1, TERM, CHLD = 10, 15, 17
 
-_HEAD: Final = """
+_IMPORTS: Final = """
   (import "env" "memory" (memory 2 4 shared))
   (import "wasix_32v1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasix_32v1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -28,6 +28,8 @@ _HEAD: Final = """
   (import "wasix_32v1" "proc_spawn2" (func $spawn
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "wasix_32v1" "callback_signal" (func $callback (param i32 i32)))
+"""
+_FUNCTIONS: Final = """
   ;; 0: a pid; 8: option_pid; 16: join_status; 24, 28: a pipe; 32: iovec; 40: its byte; 44: count
   ;; 64: what a handler has seen
   (global (export "__stack_pointer") (mut i32) (i32.const 65536))
@@ -76,7 +78,16 @@ _HEAD: Final = """
     (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
 """
 
-_JOIN_ANY = "(call $ok (call $wait (i32.const 0) (i32.const 0))) (call $tell)"
+
+def head(imports: str = "", pages: int = 2) -> str:
+    """What all of them begin with. ``pages``: how much memory they have."""
+    memory = f"(memory {pages} {pages + 2} shared)"
+    return _IMPORTS.replace("(memory 2 4 shared)", memory) + imports + _FUNCTIONS
+
+
+_HEAD = head()
+
+JOIN_ANY = "(call $ok (call $wait (i32.const 0) (i32.const 0))) (call $tell)"
 
 FAMILY = f"""
   {_HEAD}
@@ -94,7 +105,7 @@ FAMILY = f"""
     (loop $l
       (if (i32.ne (i32.const -1) (local.tee $c (call $get (i32.load (i32.const 24)))))
         (then (call $say (local.get $c)) (br $l))))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $say (call $wait (i32.const 0) (i32.const 0)))
     (call $say (call $wait (i32.const 2) (i32.const 0)))
     (call $say (call $mother)))"""
@@ -114,7 +125,7 @@ ZOMBIES = f"""
       (call $ok (call $wait (i32.const 4) (i32.const 1)))
       (br_if $l (i32.eqz (i32.load (i32.const 12)))))
     (call $tell)
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (if (i32.eqz (call $forked)) ;; one that will not end by itself
       (then (call $forever) unreachable))
     (call $ok (call $wait (i32.load (i32.const 0)) (i32.const 1)))
@@ -137,7 +148,7 @@ ORPHAN = f"""
             (call $put (i32.load (i32.const 76)) (call $mother))
             (call $exit (i32.const 0))))
         (call $exit (i32.const 1))))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $say (call $wait (i32.const 0) (i32.const 1)))
     (call $ok (call $close (i32.load (i32.const 28))))
     (call $ok (call $close (i32.load (i32.const 76))))
@@ -157,7 +168,7 @@ VFORK = f"""
         (call $say (i32.load (i32.const 80)))
         (call $exit (i32.const 7))))
     (call $say (i32.load (i32.const 80)))
-    {_JOIN_ANY})"""
+    {JOIN_ANY})"""
 """The parent waits; the child has memory of its own."""
 
 SIGNALS = f"""
@@ -174,12 +185,12 @@ SIGNALS = f"""
         (call $exit (i32.atomic.load (i32.const 64)))))
     (drop (call $get (i32.load (i32.const 24))))
     (call $ok (call $kill (local.get $child) (i32.const {USR1})))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (if (i32.eqz (local.tee $child (call $forked))) ;; has no handler
       (then (call $forever) unreachable))
     (call $ok (call $kill (local.get $child) (i32.const 0)))
     (call $ok (call $kill (local.get $child) (i32.const {TERM})))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $say (call $kill (local.get $child) (i32.const {TERM})))
     (call $hear)
     (if (i32.eqz (call $forked)) (then (call $exit (i32.const 6))))
@@ -201,7 +212,7 @@ FILES = f"""
         (call $put (local.get $fd) (i32.const 98))
         (call $ok (call $close (local.get $fd)))
         (call $exit (i32.const 0))))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $put (local.get $fd) (i32.const 99)))"""
 """An open file is one, with one offset; closed in one process it is open in the other."""
 
@@ -223,12 +234,12 @@ EXEC = f"""
     (call $say (call $run (i32.const 1220) (i32.const 4)))
     (call $say (call $run (i32.const 1230) (i32.const 11)))
     (if (i32.eqz (call $forked)) (then (call $ok (call $run (i32.const 1100) (i32.const 9)))))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $ok (call $chdir (i32.const 1220) (i32.const 4)))
     (call $ok (call $spawn (i32.const 1170) (i32.const 4) (i32.const 1120) (i32.const 16)
       (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
       (i32.const 1) (i32.const 1180) (i32.const 10) (i32.const 0)))
-    {_JOIN_ANY}
+    {JOIN_ANY}
     (call $ok (call $flags (i32.const 2) (i32.const 1)))
     (call $ok (call $exec (i32.const 1170) (i32.const 4) (i32.const 1120) (i32.const 16)
       (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1180) (i32.const 10))))"""

@@ -18,9 +18,11 @@ from wasnap.journal import Journal, ProcessRecord
 from wasnap.journal.tools.text_snapshot import snapshot_lines
 from wasnap.journal.tools.view import describe_snapshot
 
-from .processes import PRINTED, TELL
+from . import processes, teams
+from .processes import TELL
 
 LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
+PRINTED = {**processes.PRINTED, **teams.PRINTED}
 SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
 
 

@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from wasnap.engine.control import Control
@@ -93,6 +94,9 @@ class Company(Protocol):
 
     def alone(self) -> bool:
         """Whether only one has not."""
+
+    def still(self, thread: int) -> AbstractContextManager[None]:
+        """See ``host.protocol.Call.still``."""
 
     def fork(self, thread: int, process: int, provider: Provider) -> None:
         """See ``host.protocol.Call.fork``."""
@@ -237,6 +241,10 @@ class GuestCall:
     def replace_stack(self, copy: StackCopy, results: tuple[int, ...]) -> None:
         """See ``host.protocol.Call.replace_stack``."""
         self.stacks.replace_stack(copy, results)
+
+    def still(self) -> AbstractContextManager[None]:
+        """See ``host.protocol.Call.still``."""
+        return self._together.still(self.thread)
 
     def fork(self, process: int, provider: Provider) -> None:
         """See ``host.protocol.Call.fork``."""

@@ -18,7 +18,9 @@ stop and never go on.
 
 A thread that is asked while the world is not asked to stop is *interrupted*: it stops alone, runs
 what its interrupter has for it (``interruptions.py``), and goes on. So does one whose host call
-unwinds.
+unwinds. For a fork one thread has all others of its guest stand *still*: they are asked, stop one by
+one, and go on when it has the copy of the memory. A stop of the world in between goes before; it is
+told when the thread that waits for them has given that up, and they count as stopped already.
 
 The stop words are set by ``stop`` (and by the guest, when its countdown ends or a host call suspends
 of itself) and cleared by ``proceed`` alone, under the lock, before the threads are told: a
@@ -36,7 +38,8 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
@@ -119,6 +122,8 @@ class Guest:
         self._family = family
         self._phase = Phase.NEW
         self._stopping = False
+        self._holder: GuestThread | None = None
+        """For which all others stand still."""
         # A signal's handler may stop while its own thread holds it.
         self._lock = threading.RLock() if family is None else family.lock
         self.host_lock = threading.Lock() if family is None else family.host_lock
@@ -384,6 +389,16 @@ class Guest:
         """See ``host.protocol.Call.alone``."""
         return len(self._threads) == 1
 
+    @contextmanager
+    def still(self, thread: int) -> Iterator[None]:
+        """See ``host.protocol.Call.still``."""
+        holder = self._threads[thread]
+        try:
+            holder.machine.call.park(lambda: self._hold_others(holder), None)
+            yield
+        finally:
+            self._let_go(holder)
+
     def fork(self, thread: int, process: int, provider: Provider) -> None:
         """See ``host.protocol.Call.fork``."""
         try:
@@ -484,6 +499,9 @@ class Guest:
     def _report(self, thread: GuestThread, event: Event) -> bool:
         """A thread stopped or ended; whether it may get further orders, and is not to be freed."""
         with self._lock:
+            if isinstance(event, Stopped) and self._held(thread):
+                self._unpark_holder()
+                return True
             if isinstance(event, Stopped) and self._alone(thread):
                 thread.again()
                 return True
@@ -502,6 +520,7 @@ class Guest:
                 self._past_activity += thread.machine.call.activity
                 for other in self._threads.values():  # those that wait for its end
                     other.machine.call.thread_ended()
+                self._unpark_holder()
                 self._tell_if_stopped()
                 return False
             self._end_interruptions()
@@ -512,9 +531,51 @@ class Guest:
 
     def _alone(self, thread: GuestThread) -> bool:
         """Whether a thread stopped for itself only, and the guest runs on."""
+        return self._runs_on(thread) and thread.machine.stopped_for_itself()
+
+    def _runs_on(self, thread: GuestThread) -> bool:
+        """Whether the guest may run on although this thread stopped: its countdown is not over."""
         counted = self._countdown and not thread.machine.control.countdown
-        running = self._phase is Phase.RUNNING and not self._stopping
-        return running and not counted and thread.machine.stopped_for_itself()
+        return self._phase is Phase.RUNNING and not self._stopping and not counted
+
+    # -- while all but one stand still -------------------------------------------------------
+
+    def _hold_others(self, holder: GuestThread) -> bool:
+        """Ask all others to stand still; whether they do."""
+        with self._lock:
+            if self._holder is None:
+                self._holder = holder
+            others = [
+                thread
+                for thread in self._threads.values()
+                if thread is not holder and thread.step is Step.RUNNING
+            ]
+            for thread in others if self._holder is holder else ():
+                thread.ask()
+            return self._holder is holder and not others
+
+    def _held(self, thread: GuestThread) -> bool:
+        """Whether a thread that stopped is to stay so until it is let go."""
+        held = self._holder not in (None, thread) and self._runs_on(thread)
+        if not held or not thread.machine.stopped_as_asked():
+            return False
+        thread.step = Step.STOPPED
+        return True
+
+    def _unpark_holder(self) -> None:
+        if self._holder is not None:
+            self._holder.machine.call.unpark()
+
+    def _let_go(self, holder: GuestThread) -> None:
+        """Have all go on that stood still; if all are to stop, they have."""
+        with self._lock:
+            if self._holder is not holder:
+                return
+            self._holder = None
+            if self._phase is Phase.RUNNING and not self._stopping:
+                for thread in self._threads.values():
+                    if thread.step is Step.STOPPED:
+                        thread.again()
 
     def _tell(self, event: Event) -> None:
         if self._family is None:

@@ -366,13 +366,16 @@ class Machine:
 
     # -- interruptions -----------------------------------------------------------------------
 
-    def stopped_for_itself(self) -> bool:
-        """Whether a thread that stopped did so only to be interrupted, or to unwind."""
+    def stopped_as_asked(self) -> bool:
+        """Whether a thread that stopped did so because it was asked to, or to unwind: not so that
+        all stop."""
         if self._for_all:
             return False
-        if self._edge.pending is None:
-            return self.interrupter is not None
-        return self._edge.unwinds or (self.call.asked and self.interrupter is not None)
+        return self._edge.pending is None or self._edge.unwinds or self.call.asked
+
+    def stopped_for_itself(self) -> bool:
+        """Whether a thread that stopped did so only to be interrupted, or to unwind."""
+        return self.stopped_as_asked() and (self._edge.unwinds or self.interrupter is not None)
 
     def _forget_why(self) -> None:
         """Before it runs: why it stopped the last time."""

@@ -35,6 +35,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -269,6 +270,10 @@ class Call(Protocol):
         """Have this call, which raised ``Unwind`` and is completed now, not return: what was copied
         goes on behind the call that copied it, which returns ``results`` once more. Interruptions
         that began since are over. Raises LookupError if those it was inside of are over."""
+
+    def still(self) -> AbstractContextManager[None]:
+        """While one is in it, no other thread of this process runs: what memory holds is of one
+        moment. Entering it waits like ``park``."""
 
     def fork(self, process: int, provider: Provider) -> None:
         """A further process, ``process``, with a copy of all memory and of this thread, which is

@@ -98,11 +98,12 @@ class Threads:
         return self._values.get(key)
 
     def forked(self, thread: int) -> ThreadsState:
-        """What one thread has, which is the main thread of another process."""
+        """What one thread has, which is the main thread of another process. Numbers go on: the copy
+        of the memory may say which threads had locked something, and none of those is there."""
         values = [
             (key, 0, threads[thread]) for key, threads in self._values.items() if thread in threads
         ]
-        return ThreadsState(0, self._last_key, list(self._values), values)
+        return ThreadsState(self._last, self._last_key, list(self._values), values)
 
     def capture(self) -> ThreadsState:
         """All guest threads are stopped."""

@@ -40,7 +40,8 @@ class Process(process.Process):
         call.memory.set_u32(parent, self._host.processes.parent(pid))
 
     def proc_fork(self, call: Call, copy_memory: I32, pid: I32) -> None:
-        """A child that goes on here with a copy of all memory, and of the calling thread alone.
+        """A child that goes on here with a copy of all memory, and of the calling thread alone. The
+        other threads stand still for the copy: it is of one moment.
 
         u32 at pid: the child's number, in the child 0. copy_memory: 0 if the parent is to wait until
         the child ends or is another program (vfork); what the child writes stays its own even then.
@@ -58,16 +59,17 @@ class Process(process.Process):
         processes = self._host.processes
         number: int | None = progress.get("lent")
         if number is None:
-            child = processes.add(self._host, call.thread)
-            number = child.process
             lent = not copy_memory & 0xFF
-            if lent:
-                processes.lend(child)
-            try:
-                call.fork(number, child.provider)
-            except BaseException:
-                processes.drop(child)
-                raise
+            with call.still():
+                child = processes.add(self._host, call.thread)
+                number = child.process
+                if lent:
+                    processes.lend(child)
+                try:
+                    call.fork(number, child.provider)
+                except BaseException:
+                    processes.drop(child)
+                    raise
             if not lent:
                 call.memory.set_u32(pid, number)
                 return
