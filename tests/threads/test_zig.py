@@ -1,7 +1,7 @@
 """Zig's threads under disturbance: what they print must not depend on when they are stopped.
 
-``WASNAP_POINTS``: how often the world is stopped (in all, over the guests); ``WASNAP_SEEDS``: how
-many seeds of the harness.
+``WASNAP_POINTS``: how often the world is stopped (in all, over the guests; an eighth of that where
+all is restored into new instances each time); ``WASNAP_SEEDS``: how many seeds of the harness.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def stressed(kind: str, output: Path, stops: int, seed: int, fresh: bool) -> Cou
                 guest.restore(state, images)
             where["stops"] += 1
             guest.proceed()
+        where["threads"] += host.threads.capture().last
         assert event in (Exited(0), Finished(())), f"{event} (seed {seed})"
         assert guest.close()
         host.close()
@@ -137,6 +138,7 @@ def test_stopped_again_and_again(fresh: bool, tmp_path: Path) -> None:
         done += stressed(kind, output, min(60, points), seed, fresh)
         assert output.read_bytes() == wanted[kind].outcome.stdout, f"{kind}, seed {seed}"
         seed += 1
+    print(f"seeds {FIRST_SEED} to {seed - 1}: {dict(done)}")
     assert done["wait32"]  # threads that waited,
     assert done["True"]  # ran,
     assert done["False"] or points < 10  # or had not begun

@@ -246,6 +246,41 @@ EXEC = f"""
 """Not a module (NOEXEC 45), a directory (ACCES 2), nothing (NOENT 44); then a program by its path, in a
 child that is found in a PATH, and in the first process's place."""
 
+STRANGERS = f"""
+  {_HEAD}
+  (data (i32.const 1100) "/bin/spin")
+  (data (i32.const 1120) "/bin/read")
+  (func $run (param $name i32) (result i32) (local $pid i32) ;; it runs already
+    (call $ok (call $pipe (i32.const 72) (i32.const 76)))
+    (call $ok (call $flags (i32.load (i32.const 76)) (i32.const 1)))
+    (if (i32.eqz (local.tee $pid (call $forked)))
+      (then
+        (call $ok (call $exec (local.get $name) (i32.const 9) (i32.const 0) (i32.const 0)
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))))
+    (call $ok (call $close (i32.load (i32.const 76))))
+    (drop (call $get (i32.load (i32.const 72))))
+    (local.get $pid))
+  (func (export "_start")
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (call $ok (call $kill (call $run (i32.const 1100)) (i32.const {TERM})))
+    {JOIN_ANY}
+    (call $ok (call $kill (call $run (i32.const 1120)) (i32.const {CHLD})))
+    (call $ok (call $kill (i32.const 3) (i32.const {USR1})))
+    {JOIN_ANY})"""
+"""Signals to programs that know of none and that no handler could run in: one computes, one reads."""
+
+PROGRAMS: Final[Mapping[str, str]] = {
+    "spin": '(func (export "_start") (loop $l (br $l)))',
+    "read": """
+      (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (i32.store (i32.const 4) (i32.const 1))
+        (drop (call $read (i32.const 4) (i32.const 0) (i32.const 1) (i32.const 8)))
+        unreachable)""",
+}
+"""To execute. The second reads from the first pipe that was made."""
+
 TELL = """
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
@@ -284,6 +319,7 @@ PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
     "orphan": (ORPHAN, 0, "2 1 1 0 12 0 0 "),
     "vfork": (VFORK, 0, "2 1 2 1 7 0 "),
     "signals": (SIGNALS, 0, f"2 1 {USR1} 0 3 2 0 {TERM} 71 4 1 6 0 "),
+    "strangers": (STRANGERS, 0, f"2 2 0 {TERM} 3 2 0 {USR1} "),
     "files": (FILES, 0, "2 1 0 0 "),
     "exec": (
         EXEC,

@@ -41,7 +41,8 @@ def job(name: str, directory: Path) -> Job:
     module.write_bytes(wasm(PRINTED[name][0]))
     root = directory / "root"
     (root / "bin").mkdir(parents=True)
-    (root / "bin" / "tell").write_bytes(wasm(TELL))
+    for program, text in {**processes.PROGRAMS, "tell": TELL}.items():
+        (root / "bin" / program).write_bytes(wasm(text))
     (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
     out = (root / "out",) if name == "files" else ()
     return Job(module, dirs={"/": root}, outputs=out)

@@ -51,6 +51,7 @@ from wasnap.errors import (
 )
 from wasnap.host.protocol import (
     FORKED,
+    INTERRUPTER,
     Exec,
     Exit,
     HostFunction,
@@ -126,7 +127,8 @@ class Machine:
         )
         self._hosts = imports.hosts
         self.spawns = next((h.spawns for h in self._hosts.values() if h.spawns), None)
-        interrupters = (h.interrupter for h in self._hosts.values())
+        given = (*self._hosts.values(), provide(*INTERRUPTER))
+        interrupters = (each.interrupter for each in given if isinstance(each, HostFunction))
         self.interrupter = next((i for i in interrupters if i is not None), None)
         try:
             self._instance = native.instantiate(self._context, program.module, imports.externs)
@@ -386,12 +388,12 @@ class Machine:
         self.call.owed = False
         if self.interrupter is None:
             return None
-        if self.at_loop() and not (self._interruptions.has_pointer and self.interrupter.in_loops):
-            self.call.owed = True
-            return None
+        calls = self._interruptions.has_pointer and self.interrupter.in_loops
+        self.call.owed = self.at_loop() and not calls
         inside = self._interruptions.inside(self._entries[self._entry])
+        has = self.exports if not self.call.owed else lambda _: False
         try:
-            wanted = self.interrupter.next(self.call, inside, self.exports)
+            wanted = self.interrupter.next(self.call, inside, has)
         except Stop:
             self._for_all = True
             return Stopped()

@@ -33,6 +33,7 @@ PROCESSES_MAX: Final = 256
 NUMBERS: Final = 32
 """Bits of a descriptor's number; above these, in a snapshot, whose it is: its process less one."""
 
+_OF_TERMINALS: Final = frozenset(("SIGINT", "SIGQUIT", "SIGHUP", "SIGWINCH"))
 _NUMBER_MAX: Final = (1 << 31) - 1
 
 
@@ -229,6 +230,14 @@ class Processes:
             waiting.remove(call)
 
     # -- signals -----------------------------------------------------------------------------
+
+    def deliver(self, name: str) -> None:
+        """Have a signal come from outside, SIGINT ...; from the supervisor. What a terminal sends
+        goes to all processes, as to those in its foreground; everything else to the first one. That
+        hears of nothing if it does not handle signals."""
+        for number, host in self.hosts().items():
+            if host.signals.handles(name) if number == FIRST else name in _OF_TERMINALS:
+                host.signals.deliver(name)
 
     def signal(self, number: int, signal: int, name: str | None) -> None:
         """Send one to another process; None: only ask whether it is there. Raises OSError (ESRCH)."""

@@ -342,6 +342,10 @@ class Interrupter(Protocol):
         """It does not run any more."""
 
 
+INTERRUPTER = ("wasnap.host", "interrupter")
+"""No import: a function that is there for its ``interrupter`` alone, of a program that others may send
+signals to and that may know nothing of them."""
+
 CLOCK = "clock"
 RANDOM = "random"
 CLOCK_AHEAD_NS_MAX = 50_000

@@ -37,7 +37,7 @@ from typing import Final
 import msgspec
 
 from .clock import Clock
-from .protocol import Call, Exit, Interruption, Unwind
+from .protocol import INTERRUPTER, Call, Exit, HostFunction, Interruption, Unwind
 
 _STOPPING = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
@@ -130,6 +130,11 @@ class Signals:
         self._interrupt: Callable[[int], bool] | None = None
         self._timer: threading.Timer | None = None
 
+    def functions(self) -> dict[tuple[str, str], HostFunction]:
+        """By (module, name)."""
+        function = HostFunction(*INTERRUPTER, b"", b"", lambda _: None, interrupter=self)
+        return {INTERRUPTER: function}
+
     # -- for the guest -----------------------------------------------------------------------
 
     def set_callback(self, call: Call, name: str) -> None:
@@ -168,9 +173,7 @@ class Signals:
 
     def deliver(self, name: str) -> None:
         """Have a signal come from outside; from the supervisor. It is no occasion: whoever sends it
-        has had a snapshot. Nothing happens if the guest does not handle any."""
-        if not self.handles(name):
-            return
+        has had a snapshot."""
         what = Signal(NAMES.index(name.removeprefix("SIG")), name, 0)
         with self._lock:
             for told in (self._waiting, self._announced):

@@ -28,7 +28,7 @@ from .explicit import Explicit
 from .futex import Futexes, WaiterState
 from .occasions import Occasions
 from .processes import FIRST, NUMBERS, Own, Processes, ProcessesState
-from .protocol import HostFunction
+from .protocol import INTERRUPTER, HostFunction
 from .random import Random, RandomState, SeededRandom, SystemRandom
 from .signals import Signals, SignalsState, pause
 from .socket import Address, Listener
@@ -101,6 +101,7 @@ _OWN = frozenset(
         "stacks",
         "threads",
         "old_wasix",
+        "executed",
         "_functions",
         "_older_functions",
         "_wasi_functions",
@@ -211,6 +212,8 @@ class Host:
         self.stacks = Stacks()
         self.old_wasix = False
         """Whether the guest has an older ABI of WASIX, where some things are smaller."""
+        self.executed = False
+        """Whether another program was in its place before."""
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -278,6 +281,7 @@ class Host:
         other._wasix_functions = {}
         other._older_functions = {}
         other.old_wasix = False
+        other.executed = False
         other.dispositions = b""
         return other
 
@@ -300,6 +304,7 @@ class Host:
         """Of the program that takes this one's place, with these arguments, and this environment;
         None: the same. It gets the descriptors when it does (``Processes.execute``)."""
         other = self.another(self.process)
+        other.executed = True
         other.signals.restore(self.signals.executed())
         other.args = args
         other.env = self.env if env is None else env
@@ -466,7 +471,7 @@ class Host:
         if module.startswith("wasi_"):
             return self._wasi(module, name, type)
         if not self._functions:
-            for provider in (self.explicit, self.threads, self.futexes):
+            for provider in (self.explicit, self.threads, self.futexes, self.signals):
                 self._functions |= provider.functions()
         found = self._functions.get((module, name))
         if type is None:
@@ -512,7 +517,11 @@ class Host:
         join = types.get((WASIX, "proc_join"))
         self.signals.old_style = join is not None and len(join[0]) == 2
 
+        related = unix or self.executed or self.process != FIRST
+
         def provide(module: str, name: str) -> HostFunction | None:
+            if (module, name) == INTERRUPTER and not related:
+                return None
             type = types.get((module, name))
             if unix and name in DIFFERENT:  # a libc that has both modules means WASIX's
                 found = self.function(WASIX, name, type)
@@ -750,7 +759,7 @@ class Host:
             self._terminal.restore(self._shown)
             self._terminal.paint(self._shown.modes)
             if self._terminal.size() != (self._shown.columns, self._shown.rows):
-                self.processes.first.signals.deliver("SIGWINCH")
+                self.processes.deliver("SIGWINCH")
 
     @property
     def has_terminal(self) -> bool:
@@ -790,7 +799,7 @@ class Host:
         pause()
         self._terminal.back(modes)
         if self._terminal.size() != size:  # the system tells the foreground only
-            self.processes.first.signals.deliver("SIGWINCH")
+            self.processes.deliver("SIGWINCH")
 
     def close_descriptors(self) -> None:
         """Of all processes."""

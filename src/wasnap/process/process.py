@@ -417,7 +417,7 @@ class Process:
         wanted = self._service is not None and self._service.look()
         if self._others is not None:
             while self._others.due:
-                world.host.processes.first.signals.deliver(self._others.due.popleft())
+                world.host.processes.deliver(self._others.due.popleft())
             wanted = wanted or self._others.pause
         if wanted or self._stop_code is not None:
             world.family.stop()
@@ -449,7 +449,7 @@ class Process:
         elif then.pause or pause:
             world.host.pause()
         for name in self._service.signals:
-            world.host.processes.first.signals.deliver(name)
+            world.host.processes.deliver(name)
         return then.end
 
     def _handed_over(self, world: World) -> bool:

@@ -156,6 +156,7 @@ def restore(
     if hosts.keys() != saved_by.keys():
         raise CannotResume("the snapshot does not hold all processes that it tells of")
     for process, (record, executable, state, images) in saved_by.items():
+        hosts[process].executed = executable is not None
         world.family.restore(process, executable, hosts[process].provider, state, images)
         world.restored(process, images, record.memories, record.program, record.size)
     world.known(snapshot.memories)
