@@ -278,6 +278,12 @@ PROGRAMS: Final[Mapping[str, str]] = {
         (i32.store (i32.const 4) (i32.const 1))
         (drop (call $read (i32.const 4) (i32.const 0) (i32.const 1) (i32.const 8)))
         unreachable)""",
+    "raise": f"""
+      (import "wasi_snapshot_preview1" "proc_raise" (func $raise (param i32) (result i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (drop (call $raise (i32.const {TERM})))
+        unreachable)""",
 }
 """To execute. The second reads from the first pipe that was made."""
 

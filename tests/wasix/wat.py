@@ -27,7 +27,7 @@ for _name in ("sock_recv", "sock_send"):
     )
 
 
-def _address(port: int) -> str:
+def address(port: int) -> str:
     """127.0.0.1, at 256."""
     data = struct.pack("<BxH", 1, port) + b"\x7f\0\0\1"
     text = "".join(f"\\{byte:02x}" for byte in data)
@@ -44,7 +44,7 @@ def server(port: int = 0) -> bytes:
     """Prints ``ready``, listens, and is then as ``process.wat.server`` is."""
     return wat.wasm(
         _HEAD
-        + _address(port)
+        + address(port)
         + """
       (func (export "_start") (local $fd i32) (local $error i32)
         (call $ready)
@@ -82,7 +82,7 @@ def echo(port: int = 0) -> bytes:
     """
     return wat.wasm(
         _HEAD
-        + _address(port)
+        + address(port)
         + """
       (func $add (param $fd i32) (param $events i32)
         (i32.store (i32.const 700) (local.get $events))
@@ -133,7 +133,7 @@ def client(port: int) -> bytes:
     fails, ``.`` at the end), until it gets a ``q``."""
     return wat.wasm(
         _HEAD
-        + _address(port)
+        + address(port)
         + """
       (data (i32.const 300) "?.!\\n")
       (func (export "_start") (local $error i32)

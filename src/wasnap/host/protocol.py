@@ -342,6 +342,8 @@ class Interrupter(Protocol):
         """It does not run any more."""
 
 
+ELSEWHERE = " elsewhere"
+"""Added to a signal's name where its effect is on another process than the first."""
 INTERRUPTER = ("wasnap.host", "interrupter")
 """No import: a function that is there for its ``interrupter`` alone, of a program that others may send
 signals to and that may know nothing of them."""

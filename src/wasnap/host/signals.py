@@ -37,7 +37,7 @@ from typing import Final
 import msgspec
 
 from .clock import Clock
-from .protocol import INTERRUPTER, Call, Exit, HostFunction, Interruption, Unwind
+from .protocol import ELSEWHERE, INTERRUPTER, Call, Exit, HostFunction, Interruption, Unwind
 
 _STOPPING = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
@@ -115,11 +115,12 @@ class Signals:
 
     ``old_style``: its libc is one whose callback flushes the output, so that it must not come in the
     midst of anything, and that can wait for a child only for good: it gets no signal in loops, and
-    none for the end of a child.
+    none for the end of a child. ``elsewhere``: they are not the first process's.
     """
 
     def __init__(self, clock: Callable[[], Clock], stop: Callable[[], None]) -> None:
         self.old_style = False
+        self.elsewhere = False
         self._clock = clock
         self._stop = stop
         self._lock = threading.Lock()
@@ -221,6 +222,10 @@ class Signals:
             raise Unwind
         call.interrupt(call.thread)
 
+    def occasion(self, name: str) -> str:
+        """What it is called that a signal, SIGHUP ..., is about to have its effect."""
+        return name.lower() + ELSEWHERE * self.elsewhere
+
     # -- for the engine ----------------------------------------------------------------------
 
     def next(
@@ -250,7 +255,7 @@ class Signals:
             if what in self._announced:
                 return
             self._announced.append(what)
-        call.about_to(what.name.lower())
+        call.about_to(self.occasion(what.name))
 
     @property
     def in_loops(self) -> bool:

@@ -273,6 +273,7 @@ class Host:
         other.threads = Threads()
         other.futexes = Futexes(lambda: other.clock)
         other.signals = Signals(lambda: other.clock, self.pause)
+        other.signals.elsewhere = process != FIRST
         other.stacks = Stacks()
         other.explicit = Explicit()
         other.explicit.ask = self.explicit.ask

@@ -8,7 +8,8 @@ That is for a guest without handlers (``Around.handles``). One that has them get
 snapshot, and decides.
 
 A signal that the guest sends itself has its usual effect after the snapshot: SIGALRM ends it, too
-(142). What becomes of those that are no triggers is in ``others.py``.
+(142). Where that is another process than the first, the effect is on that one alone. What becomes of
+those that are no triggers is in ``others.py``.
 
 Python runs signal handlers on the main thread, between two of its instructions; the process's
 supervisor waits there, and the guest runs elsewhere. A handler only submits a request. SIGINT or
@@ -34,6 +35,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from wasnap.host.protocol import ELSEWHERE
 from wasnap.triggers.request import Around, Request, Then
 
 NUMBERS = {
@@ -76,6 +78,7 @@ class Signal:
         self._around = around
         self._request = None
         around.occasions.watch(self.name, self._raised)
+        around.occasions.watch(self.name + ELSEWHERE, self._raised_elsewhere)
         if self.number != signal.SIGSTOP and is_main():
             self._handles = True
             self._before = signal.signal(self.number, self._handle)
@@ -135,6 +138,12 @@ class Signal:
         elif self.name == "sigalrm":
             then = Then(end=128 + self.number, anyway=True)
         self._around.submit(Request(self.name, then=then))
+        return True
+
+    def _raised_elsewhere(self) -> bool:
+        """A guest process other than the first is sent the signal, which concerns nobody else."""
+        assert self._around is not None
+        self._around.submit(Request(self.name, then=Then(wait=True)))
         return True
 
     def _then(self, anyway: bool) -> Then:

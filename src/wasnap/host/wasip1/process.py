@@ -34,10 +34,12 @@ class Process:
         """
         if sig >= len(spec.SIGNAL_NAMES):
             raise invalid("signal")
-        if sig == 0 or call.progress is not None:  # a question only; or its effect is over
+        signals = self._host.signals
+        over = call.progress is not None and not signals.elsewhere
+        if sig == 0 or over:  # a question only; or it has had its effect, on all processes
             return
         name = f"SIG{spec.SIGNAL_NAMES[sig]}"
-        call.about_to(name.lower())
+        call.about_to(signals.occasion(name))
         usual_effect(sig, name, self._host.pause)
 
     def sched_yield(self, call: Call) -> None:
