@@ -194,11 +194,38 @@ FALL = f"""
     (call $say (call $wait (i32.const 0) (i32.const 0))))"""
 """A thread of a child traps; a thread of another one exits."""
 
+SWARM = f"""
+  {head(_THREADS)}
+  {_COMMON}
+  (func (export "wasi_thread_start") (param $me i32) (param i32) (local $i i32) (local $at i32)
+    (local.set $at (i32.mul (local.get $me) (i32.const 64))) ;; room of its own
+    (loop $l
+      (call $ok (call $fork (i32.const 1) (i32.add (local.get $at) (i32.const 1024))))
+      (if (i32.eqz (i32.load offset=1024 (local.get $at)))
+        (then (call $exit (i32.add (local.get $me) (local.get $i)))))
+      (i32.store offset=1032 (local.get $at) (i32.const 1))
+      (i32.store offset=1036 (local.get $at) (i32.load offset=1024 (local.get $at)))
+      (call $ok (call $join (i32.add (local.get $at) (i32.const 1032)) (i32.const 0)
+        (i32.add (local.get $at) (i32.const 1040))))
+      (drop (i32.atomic.rmw.add (i32.const 236) (i32.load16_u offset=1042 (local.get $at))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 4)))))
+  (func (export "_start") (local $i i32)
+    (loop $l
+      (call $ok (call $thread (i32.const 128) (i32.add (i32.const 240) (local.get $i))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const 16))))
+    (local.set $i (i32.const 0))
+    (loop $l
+      (call $ok (call $joined (i32.load offset=240 (local.get $i))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const 16))))
+    (call $say (i32.atomic.load (i32.const 236))))"""
+"""Four threads fork at the same time, again and again, and wait for their children: how these ended."""
+
 PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
     "moment": (MOMENT, 0, "0 "),
     "copies": (COPIES, 0, "1 1 0 0 1 9 1 2 1 21 0 0 65 "),
     "branch": (BRANCH, 0, "0 1 1 5 2 1 0 0 1 "),
     "succession": (SUCCESSION, 0, "tell,two,2 1 0 0 tell,two,"),
+    "swarm": (SWARM, 0, f"{sum(me + i for me in range(1, 5) for i in range(4))} "),
     "fall": (FALL, 0, "2 2 0 6 3 1 33 0 12 "),
 }
 """What each does, its exit code, and what it prints."""
