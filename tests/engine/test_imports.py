@@ -45,14 +45,14 @@ def test_definitions_are_the_guests_own() -> None:
     }
     program = load(TEXT)
     expected = Finished((666, 0x3FF0000000000000, 77, 5, 7))
-    with Guest(program, lambda module, name: definitions[name]) as guest:
+    with Guest(program, lambda module, name: definitions.get(name)) as guest:
         guests[:] = [guest]
         guest.start("run")
         assert guest.wait(20) == Stopped()
         snapshot = Snapshot(guest)
         guest.proceed()
         assert guest.wait(20) == expected
-    with Guest(program, lambda module, name: definitions[name]) as guest:
+    with Guest(program, lambda module, name: definitions.get(name)) as guest:
         snapshot.restore(guest)
         guest.proceed()
         assert guest.wait(20) == expected
