@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -16,7 +17,7 @@ from .wat import address
 
 __all__ = ["cache", "code_cache", "run", "wasnap"]
 
-INT = 2
+INT, TSTP = 2, 20
 
 _READY = """
   (data (i32.const 1300) "ready\\0a")
@@ -120,6 +121,33 @@ def test_a_signal_to_a_child_is_a_trigger(wasnap: Command, text: str, printed: s
     assert again.returncode == 0
     assert again.stdout
     assert printed.endswith(again.stdout.decode())
+
+
+def raises(number: int) -> bytes:
+    """Sends itself a signal for which it has no handler."""
+    imports = '(import "wasix_32v1" "proc_raise" (func $raise (param i32) (result i32)))'
+    return wasm(f"""
+      {head(imports)}
+      (func (export "_start")
+        (call $say (i32.const 1))
+        (call $ok (call $raise (i32.const {number})))
+        (call $say (i32.const 2)))""")
+
+
+def test_a_signal_to_oneself_has_its_effect_once(wasnap: Command) -> None:
+    """The trigger's snapshot is of before, and goes on behind it: after SIGTERM, and SIGTSTP."""
+    module = wasnap.write("term.wasm", raises(TERM))
+    ended = wasnap("run", "--journal", "j", module)
+    assert (ended.returncode, ended.stdout) == (143, b"1 ")
+    again = wasnap("resume", "j")
+    assert (again.returncode, again.stdout) == (0, b"2 ")
+    module = wasnap.write("tstp.wasm", raises(TSTP))
+    stops = wasnap.start("run", "--journal", "k", "--snapshot-on", "sigtstp", module, ready=False)
+    os.waitid(os.P_PID, stops.pid, os.WSTOPPED)
+    stops.signal(signal.SIGCONT)
+    assert stops.end()[:2] == (0, b"1 2 ")
+    again = wasnap("resume", "--at", "1", "k")
+    assert (again.returncode, again.stdout) == (0, b"2 ")
 
 
 def prefork(port: int) -> bytes:

@@ -241,13 +241,17 @@ class Signals:
                 wanted = (callback, (what.number,))
                 if not has(callback) or wanted in inside:
                     continue
+            over = (
+                what in self._announced and not self.elsewhere
+            )  # a trigger has seen to its effect
             self._announce(call, what)
             with self._lock:
                 self._waiting.remove(what)
                 self._announced.remove(what)
             if wanted is not None:
                 return wanted
-            usual_effect(what.number, what.name, self._stop)
+            if not over:
+                usual_effect(what.number, what.name, self._stop)
         return None
 
     def _announce(self, call: Call, what: Signal) -> None:
