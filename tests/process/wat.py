@@ -108,37 +108,45 @@ def sleeper(seconds: int, code: int = 0) -> bytes:
         (call $exit (i32.const {code})))""")
 
 
+SERVE = """
+  ;; answer what comes on a connection, until it ends
+  (func $serve (param $fd i32) (local $error i32)
+    (loop $more
+      (i32.store (i32.const 528) (i32.const 280))
+      (i32.store (i32.const 532) (i32.const 1))
+      (local.set $error (call $recv (local.get $fd) (i32.const 528) (i32.const 1)
+        (i32.const 0) (i32.const 540) (i32.const 544)))
+      (if (i32.or (local.get $error) (i32.eqz (i32.load (i32.const 540))))
+        (then
+          (call $number (local.get $error))
+          (drop (call $close (local.get $fd)))
+          (return)))
+      (i32.store (i32.const 1024) (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
+      (if (i32.eq (i32.load8_u (i32.const 280)) (i32.const 0x71))
+        (then (call $exit (i32.load (i32.const 1024)))))
+      (i32.store8 (i32.const 280) (i32.add (i32.const 64) (i32.load (i32.const 1024))))
+      (drop (call $send (local.get $fd) (i32.const 528) (i32.const 1)
+        (i32.const 0) (i32.const 540)))
+      (br $more)))
+"""
+"""What servers do; it wants ``$recv``, ``$send`` and ``$close``."""
+
+
 def server() -> bytes:
     """Prints ``ready``, accepts on descriptor 3, and answers each message on a connection with how
     many there have been on all of them: one byte, ``A`` for 1. A ``q`` ends it, with that number
     as the exit code. When a connection ends, it prints the errno (0: closed) and accepts again.
     """
     return wasm(
-        """
-      (func (export "_start") (local $fd i32) (local $error i32)
+        SERVE
+        + """
+      (func (export "_start") (local $error i32)
         (call $ready)
         (loop $accept
           (if (local.tee $error (call $accept (i32.const 3) (i32.const 0) (i32.const 512)))
             (then (call $exit (local.get $error))))
-          (local.set $fd (i32.load (i32.const 512)))
-          (loop $serve
-            (i32.store (i32.const 528) (i32.const 256))
-            (i32.store (i32.const 532) (i32.const 1))
-            (local.set $error (call $recv (local.get $fd) (i32.const 528) (i32.const 1)
-              (i32.const 0) (i32.const 540) (i32.const 544)))
-            (if (i32.or (local.get $error) (i32.eqz (i32.load (i32.const 540))))
-              (then
-                (call $number (local.get $error))
-                (drop (call $close (local.get $fd)))
-                (br $accept)))
-            (i32.store (i32.const 1024) (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
-            (if (i32.eq (i32.load8_u (i32.const 256)) (i32.const 0x71))
-              (then (call $exit (i32.load (i32.const 1024)))))
-            (i32.store8 (i32.const 256)
-              (i32.add (i32.const 64) (i32.load (i32.const 1024))))
-            (drop (call $send (local.get $fd) (i32.const 528) (i32.const 1)
-              (i32.const 0) (i32.const 540)))
-            (br $serve))))""",
+          (call $serve (i32.load (i32.const 512)))
+          (br $accept)))""",
         imports="""
   (import "wasi_snapshot_preview1" "sock_accept" (func $accept (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "sock_recv"

@@ -44,9 +44,10 @@ def server(port: int = 0) -> bytes:
     """Prints ``ready``, listens, and is then as ``process.wat.server`` is."""
     return wat.wasm(
         _HEAD
+        + wat.SERVE
         + address(port)
         + """
-      (func (export "_start") (local $fd i32) (local $error i32)
+      (func (export "_start")
         (call $ready)
         (call $must (call $open (i32.const 1) (i32.const 1) (i32.const 6) (i32.const 512)))
         (call $must (call $bind (i32.load (i32.const 512)) (i32.const 256)))
@@ -54,24 +55,8 @@ def server(port: int = 0) -> bytes:
         (loop $accept
           (call $must
             (call $accept (i32.load (i32.const 512)) (i32.const 0) (i32.const 516) (i32.const 600)))
-          (local.set $fd (i32.load (i32.const 516)))
-          (loop $serve
-            (i32.store (i32.const 528) (i32.const 280))
-            (i32.store (i32.const 532) (i32.const 1))
-            (local.set $error (call $recv (local.get $fd) (i32.const 528) (i32.const 1)
-              (i32.const 0) (i32.const 540) (i32.const 544)))
-            (if (i32.or (local.get $error) (i32.eqz (i32.load (i32.const 540))))
-              (then
-                (call $number (local.get $error))
-                (drop (call $close (local.get $fd)))
-                (br $accept)))
-            (i32.store (i32.const 1024) (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
-            (if (i32.eq (i32.load8_u (i32.const 280)) (i32.const 0x71))
-              (then (call $exit (i32.load (i32.const 1024)))))
-            (i32.store8 (i32.const 280) (i32.add (i32.const 64) (i32.load (i32.const 1024))))
-            (drop (call $send (local.get $fd) (i32.const 528) (i32.const 1)
-              (i32.const 0) (i32.const 540)))
-            (br $serve))))""",
+          (call $serve (i32.load (i32.const 516)))
+          (br $accept)))""",
         imports=IMPORTS,
     )
 
