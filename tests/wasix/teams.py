@@ -21,6 +21,7 @@ _COMMON: Final = f"""
   (func $started (param $what i32) (result i32) ;; its number
     (call $ok (call $thread (i32.const 128) (i32.const 196)))
     (call $set (i32.const 192) (local.get $what))
+    (drop (memory.atomic.wait32 (i32.const 192) (local.get $what) (i64.const -1)))
     (i32.load (i32.const 196)))
   (func $set (param $at i32) (param $what i32) ;; and wake who waits there
     (i32.atomic.store (local.get $at) (local.get $what))
@@ -34,7 +35,7 @@ _COMMON: Final = f"""
   (func $called (result i32) (local $what i32) ;; each of them once
     (call $until (i32.const 192))
     (local.set $what (i32.atomic.load (i32.const 192)))
-    (i32.atomic.store (i32.const 192) (i32.const 0))
+    (call $set (i32.const 192) (i32.const 0))
     (local.get $what))
   (func $is_main (result i32)
     (call $ok (call $thread_id (i32.const 0)))
@@ -101,7 +102,6 @@ COPIES = f"""
         (call $say (i32.atomic.load (i32.const 220)))
         (call $say (call $joined (local.get $one)))
         (call $say (memory.atomic.notify (i32.const 224) (i32.const -1)))
-        (i32.atomic.store (i32.const 192) (i32.const 0))
         (local.set $n (call $started (i32.const 4)))
         (call $say (i32.gt_u (local.get $n) (local.get $three)))
         (call $ok (call $joined (local.get $n)))
@@ -194,6 +194,29 @@ FALL = f"""
     (call $say (call $wait (i32.const 0) (i32.const 0))))"""
 """A thread of a child traps; a thread of another one exits."""
 
+RIVALS = f"""
+  {head(_THREADS)}
+  {_COMMON}
+  (data (i32.const 1100) "/bin/tell")
+  (data (i32.const 1120) "tell\\0atwo")
+  (func $go
+    (call $until (i32.const 224))
+    (call $ok (call $exec (i32.const 1100) (i32.const 9) (i32.const 1120) (i32.const 8)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+  (func (export "wasi_thread_start") (param i32 i32)
+    (if (i32.eq (call $called) (i32.const 1)) (then (call $go)))
+    (loop $l
+      (call $ok (call $flags (i32.const 2) (i32.const 0)))
+      (br $l)))
+  (func (export "_start")
+    (drop (call $started (i32.const 1)))
+    (drop (call $started (i32.const 1)))
+    (drop (call $started (i32.const 2)))
+    (call $set (i32.const 224) (i32.const 1))
+    (call $go))"""
+"""Three threads want to go on as another program, and a fourth minds whether a descriptor is there: no
+call of theirs fails."""
+
 SWARM = f"""
   {head(_THREADS)}
   {_COMMON}
@@ -225,6 +248,7 @@ PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
     "copies": (COPIES, 0, "1 1 0 0 1 9 1 2 1 21 0 0 65 "),
     "branch": (BRANCH, 0, "0 1 1 5 2 1 0 0 1 "),
     "succession": (SUCCESSION, 0, "tell,two,2 1 0 0 tell,two,"),
+    "rivals": (RIVALS, 0, "tell,two,"),
     "swarm": (SWARM, 0, f"{sum(me + i for me in range(1, 5) for i in range(4))} "),
     "fall": (FALL, 0, "2 2 0 6 3 1 33 0 12 "),
 }

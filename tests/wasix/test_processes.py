@@ -23,7 +23,7 @@ from .processes import TELL
 
 LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
 PRINTED = {**processes.PRINTED, **teams.PRINTED}
-SHORT = ("files", "branch", "succession", "swarm", "fall")
+SHORT = ("files", "branch", "succession", "swarm", "fall", "rivals")
 """Those that pass few safepoints."""
 SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
 

@@ -63,7 +63,7 @@ from wasnap.engine.state import (
 )
 from wasnap.engine.thread import GuestThread, Step
 from wasnap.errors import CannotResume, Unsaveable, WasnapError
-from wasnap.host.protocol import Audience, Call, Loaded, Made, Provider
+from wasnap.host.protocol import Audience, Call, Exec, Loaded, Made, Provider
 from wasnap.wasm.types import FuncType
 
 THREADS_MAX = 1024
@@ -393,11 +393,16 @@ class Guest:
     def still(self, thread: int) -> Iterator[None]:
         """See ``host.protocol.Call.still``."""
         holder = self._threads[thread]
+        over = False
         try:
             holder.machine.call.park(lambda: self._hold_others(holder), None)
             yield
+        except Exec:
+            over = True
+            raise
         finally:
-            self._let_go(holder)
+            if not over:
+                self._let_go(holder)
 
     def fork(self, thread: int, process: int, provider: Provider) -> None:
         """See ``host.protocol.Call.fork``."""

@@ -273,7 +273,7 @@ class Call(Protocol):
 
     def still(self) -> AbstractContextManager[None]:
         """While one is in it, no other thread of this process runs: what memory holds is of one
-        moment. Entering it waits like ``park``."""
+        moment. Entering it waits like ``park``. If it is left by ``Exec`` none ever runs again."""
 
     def fork(self, process: int, provider: Provider) -> None:
         """A further process, ``process``, with a copy of all memory and of this thread, which is

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 from .. import rights as r
@@ -160,14 +161,15 @@ class Programs:
     ) -> NoReturn:
         loaded = self._find(call, read_path(call.memory, *name), directories)
         entries = None if env is None else _entries(call, *env)
-        program = self._host.successor(_entries(call, *args), entries)
-        made = call.make(self._host.process, loaded, program.provider)
-        try:
-            self._host.processes.execute(self._host, program)
-        except OSError:
-            made.close()
-            raise
-        raise Exec(made)
+        with call.still() if call.may_stop() else nullcontext():  # or they find nothing open
+            program = self._host.successor(_entries(call, *args), entries)
+            made = call.make(self._host.process, loaded, program.provider)
+            try:
+                self._host.processes.execute(self._host, program)
+            except OSError:
+                made.close()
+                raise
+            raise Exec(made)
 
     def _find(self, call: Call, name: bytes, directories: Sequence[bytes]) -> Loaded:
         """The code of a program. Raises OSError."""
