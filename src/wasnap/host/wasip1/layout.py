@@ -32,6 +32,7 @@ FDSTAT_SIZE = _FDSTAT.size
 FILESTAT_SIZE = _FILESTAT.size
 EVENT_SIZE = _EVENT.size
 DIRENT_SIZE = _DIRENT.size
+POINTER_SIZE = 4
 
 _FILETYPES = {
     stat.S_IFBLK: spec.FILETYPE_BLOCK_DEVICE,
@@ -56,9 +57,14 @@ def iovecs(memory: Memory, ptr: int, count: int) -> list[memoryview]:
         0    4      8
         | buf | len | ... count times
     """
+    return windows(memory, _IOVEC, ptr, count)
+
+
+def windows(memory: Memory, iovec: struct.Struct, ptr: int, count: int) -> list[memoryview]:
+    """Windows of guest memory: ``iovec`` says how a buffer and its length are written."""
     views: list[memoryview] = []
     view = memory.view
-    for buffer, length in _IOVEC.iter_unpack(view(ptr, 8 * count)):
+    for buffer, length in iovec.iter_unpack(view(ptr, iovec.size * count)):
         if length:
             views.append(view(buffer, length))
             if len(views) == _IOV_MAX:

@@ -22,12 +22,12 @@ _OPTION_SOME = 1
 _JOIN = struct.Struct("<BxHH")
 _NOTHING, _EXIT_NORMAL, _EXIT_SIGNAL = range(3)
 _FD_OP = struct.Struct("<B3xIIIIIHxxxxxxQQHH4x")
+_WIDE_FD_OP = struct.Struct("<B3xII4xQQIHxxQQHH4x")
 
 TTY_SIZE = _TTY.size
-THREAD_START_SIZE = 64
+THREAD_START_POINTERS = 16
 STACK_SNAPSHOT_SIZE = 24
 JOIN_STATUS_SIZE = _JOIN.size
-FD_OP_SIZE = _FD_OP.size
 
 
 class TtyFields(NamedTuple):
@@ -238,12 +238,29 @@ class FdOp(NamedTuple):
     fdflagsext: int
 
 
-def read_fd_op(memory: Memory, ptr: int) -> FdOp:
-    """``proc_spawn_fd_op``.
+def read_fd_ops(memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    """``proc_spawn_fd_op`` array.
 
     ::
 
         0     1  4    8        12     16         20         24       26 32       40          48        50          52 56
         | cmd |  | fd | src_fd | path | path_len | dirflags | oflags |  | rights | inheriting| fdflags | fdflagsext |  |
     """
-    return FdOp(*_FD_OP.unpack(memory.read(ptr, FD_OP_SIZE)))
+    return _fd_ops(_FD_OP, memory, ptr, count)
+
+
+def read_wide_fd_ops(memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    """The same with pointers of 64 bits.
+
+    ::
+
+        0     1  4    8        12 16     24         32         36       38 40
+        | cmd |  | fd | src_fd |  | path | path_len | dirflags | oflags |  |
+        40       48           56        58           60 64
+        | rights | inheriting | fdflags | fdflagsext |  |
+    """
+    return _fd_ops(_WIDE_FD_OP, memory, ptr, count)
+
+
+def _fd_ops(kind: struct.Struct, memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    return [FdOp(*fields) for fields in kind.iter_unpack(memory.read(ptr, kind.size * count))]

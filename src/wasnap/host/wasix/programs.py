@@ -20,7 +20,7 @@ from ..protocol import Call, Exec, Exit, Fault, Loaded
 from ..signals import SignalsState
 from ..wasip1 import errno as wasi
 from ..wasip1 import spec
-from ..wasip1.abi import I32, read_path
+from ..wasip1.abi import I32, Ptr, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
@@ -35,10 +35,12 @@ _CLOEXEC = 1 << 0
 class Programs:
     """Other programs."""
 
+    _fd_ops = staticmethod(layout.read_fd_ops)
+
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def proc_exec(self, call: Call, name: I32, name_len: I32, args: I32, args_len: I32) -> NoReturn:
+    def proc_exec(self, call: Call, name: Ptr, name_len: Ptr, args: Ptr, args_len: Ptr) -> NoReturn:
         """Go on as another program, with the same environment.
 
         Descriptors without CLOEXEC, working directory and alarms stay; all other threads are over. If
@@ -49,12 +51,12 @@ class Programs:
     def proc_exec2(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
     ) -> NoReturn:
         """``proc_exec`` with another environment."""
         self._exec_or_end(call, (name, name_len), (args, args_len), (envs, envs_len))
@@ -62,15 +64,15 @@ class Programs:
     def proc_exec3(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
         search_path: I32,
-        path: I32,
-        path_len: I32,
+        path: Ptr,
+        path_len: Ptr,
     ) -> None:
         """``proc_exec2`` that returns if it cannot be had. Like execve, or, with search_path, execvpe.
 
@@ -85,20 +87,20 @@ class Programs:
     def proc_spawn2(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
-        fd_ops: I32,
-        fd_ops_len: I32,
-        signal_dispositions: I32,
-        signal_dispositions_len: I32,
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
+        fd_ops: Ptr,
+        fd_ops_len: Ptr,
+        signal_dispositions: Ptr,
+        signal_dispositions_len: Ptr,
         search_path: I32,
-        path: I32,
-        path_len: I32,
-        pid: I32,
+        path: Ptr,
+        path_len: Ptr,
+        pid: Ptr,
     ) -> None:
         """A child that is another program: u32 number at pid. Like posix_spawn.
 
@@ -108,8 +110,7 @@ class Programs:
         """
         memory = call.memory
         memory.u32(pid)
-        size = layout.FD_OP_SIZE
-        operations = [layout.read_fd_op(memory, fd_ops + i * size) for i in range(fd_ops_len)]
+        operations = self._fd_ops(memory, fd_ops, fd_ops_len)
         dispositions = memory.read(signal_dispositions, 2 * signal_dispositions_len)
         directories = _directories(call, search_path, path, path_len)
         loaded = self._find(call, read_path(memory, name, name_len), directories)

@@ -1,0 +1,240 @@
+"""``wasix_64v1``: the same calls with wide pointers. What they write, and whole guests, which do what
+they do as guests of ``wasix_32v1`` (``widen.py``)."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from host.fakes import DATA, IOVS, OUT, Guest
+from threads import World, wasm
+
+from wasnap.engine import Exited, Stopped
+from wasnap.harness import Job, undisturbed
+from wasnap.harness.job import process_of
+from wasnap.host import Host, HostConfig, Mapping
+from wasnap.host.wasip1 import PREVIEW1
+from wasnap.host.wasix import MISSING, OLDER, WITHOUT_RESULT
+from wasnap.host.wasix import functions as functions_of
+from wasnap.host.widths import LIBC, NARROW, WIDE, Widths
+from wasnap.host.world import WASIX, WASIX64
+from wasnap.journal import Journal
+
+from .processes import PRINTED, TELL
+from .test_threads import TEAM
+from .widen import FUNCTIONS, for_libc, types, widened
+from .widen import WITHOUT_RESULT as NONE
+
+I32, I64 = b"\x7f", b"\x7e"
+LINKS = int(os.environ.get("WASNAP_LINKS", "6"))
+SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
+MADE = {"reference": lambda text: widened(text, WIDE), "libc": for_libc}
+
+
+# -- functions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("widths", [NARROW, LIBC, WIDE])
+def test_every_function_has_its_counterpart(widths: Widths) -> None:
+    """All of the ABI's functions are there, by the types that the definitions give them; those that
+    are missing say so by name."""
+    host = Host(HostConfig())
+    module = WASIX if widths is NARROW else WASIX64
+    found = functions_of(host, module, widths)
+    assert {n for n in found if not n.endswith(OLDER)} == FUNCTIONS.keys() - MISSING
+    for name in FUNCTIONS.keys() - MISSING:
+        result = b"" if name in NONE else I32
+        assert found[name].module == module
+        assert (found[name].params, found[name].results) == (types(name, widths), result), name
+    assert NONE >= set(WITHOUT_RESULT)
+    host.close()
+
+
+def new(directory: Path, widths: Widths) -> Guest:
+    null = os.open(os.devnull, os.O_RDWR)
+    mapping = Mapping(str(directory), "/home", False)
+    host = Host(
+        HostConfig(args=("a", "bc"), dirs=(mapping,), stdin=null, stdout=null, stderr=null)
+    )
+    host.wide = widths
+    return Guest(host, WASIX64)
+
+
+@pytest.fixture(params=[LIBC, WIDE])
+def guest(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    made = new(tmp_path, request.param)
+    yield made
+    made.host.close()
+
+
+def size(guest: Guest, n: int) -> bytes:
+    return n.to_bytes(guest.host.wide.size, "little")
+
+
+def iovs(guest: Guest, *lengths: int) -> tuple[int, int]:
+    at = DATA
+    for i, n in enumerate(lengths):
+        guest.memory.write(IOVS + 16 * i, struct.pack("<QQ", at, n))
+        at += n
+    return IOVS, len(lengths)
+
+
+def test_buffers_and_sizes(guest: Guest, tmp_path: Path) -> None:
+    """And not one byte more is written."""
+    fd = guest.open("f", oflags=1)
+    guest.memory.write(DATA, b"abcdef")
+    buffers = iovs(guest, 2, 4)
+    with guest.writes((OUT, size(guest, 6))):
+        assert guest("fd_write", fd, *buffers, OUT) == "SUCCESS"
+    assert (tmp_path / "f").read_bytes() == b"abcdef"
+    buffers = iovs(guest, 1, 2)
+    with guest.writes((OUT, size(guest, 3)), (DATA, b"bcd")):
+        assert guest("fd_pread", fd, *buffers, 1, OUT) == "SUCCESS"
+    assert guest("fd_tell", fd, OUT) == "SUCCESS"
+    assert guest.memory.u64(OUT) == 6
+
+
+def test_strings(guest: Guest) -> None:
+    with guest.writes((OUT, size(guest, 2)), (OUT + 8, size(guest, 5))):
+        assert guest("args_sizes_get", OUT, OUT + 8) == "SUCCESS"
+    pointers = struct.pack("<QQ", DATA, DATA + 2)
+    with guest.writes((OUT, pointers), (DATA, b"a\0bc\0")):
+        assert guest("args_get", OUT, DATA) == "SUCCESS"
+
+
+def test_what_is_not_wide(guest: Guest) -> None:
+    """Descriptors, prestat, events: as they are."""
+    with guest.writes((OUT, struct.pack("<II", 0, 5))):
+        assert guest("fd_prestat_get", 3, OUT) == "SUCCESS"
+    with guest.writes((OUT, b"/home")):
+        assert guest("fd_prestat_dir_name", 3, OUT, 5) == "SUCCESS"
+    with guest.writes((OUT, struct.pack("<II", 4, 5))):
+        assert guest("fd_pipe", OUT, OUT + 4) == "SUCCESS"
+    subscription = struct.pack("<QB7xI4xQQH6x", 77, 0, 1, 0, 0, 0)
+    guest.memory.write(DATA, subscription)
+    with guest.writes((OUT, size(guest, 1)), (IOVS, struct.pack("<Q24x", 77))):
+        assert guest("poll_oneoff", DATA, IOVS, 1, OUT) == "SUCCESS"
+
+
+def test_lengths_that_are_pointed_to(guest: Guest) -> None:
+    """They are lengths in memory: 8 bytes in either."""
+    for room, result, path in ((1, "SUCCESS", b"/"), (0, "RANGE", b""), (1 << 33, "SUCCESS", b"/\0")):
+        guest.memory.set_u64(OUT, room)
+        with guest.writes((OUT, struct.pack("<Q", 1)), (DATA, path)):
+            assert guest("getcwd", DATA, OUT) == result
+
+
+def test_pointers_that_lead_out(guest: Guest) -> None:
+    """Also beyond what a machine can add to an address."""
+    fd = guest.open("f", oflags=1)
+    end = guest.memory.size
+    last = end - guest.host.wide.size
+    for pointer in (end, 1 << 32, 1 << 63, (1 << 64) - 1, last + 1):
+        assert guest("fd_write", fd, *iovs(guest, 1), pointer) == "FAULT"
+    for buffer in ((end, 1), (1 << 63, 1), (0, 1 << 63), ((1 << 64) - 1, 2)):
+        guest.memory.write(IOVS, struct.pack("<QQ", *buffer))
+        assert guest("fd_write", fd, IOVS, 1, OUT) == "FAULT"
+    assert guest("fd_write", fd, IOVS, 1 << 60, OUT) == "FAULT"
+    assert guest("path_unlink_file", 3, 0, 1 << 40) == "FAULT"
+    assert guest("fd_write", fd, *iovs(guest, 1), last) == "SUCCESS"
+
+
+def test_which_of_the_definitions(tmp_path: Path) -> None:
+    """wasix-libc's, for a program that has preview1's functions with wide pointers."""
+    libc = {(PREVIEW1, "fd_write"): (types("fd_write", LIBC), I32)}
+    plain = {(PREVIEW1, "fd_close"): (I32, I32)}
+    own = {(WASIX64, "thread_parallelism"): (I64, I32)}
+    for imports, widths in ((libc | own, LIBC), (plain | own, WIDE), (own, WIDE)):
+        host = Host(HostConfig())
+        provide = host.provider([Import(*name, *type_) for name, type_ in imports.items()])
+        assert host.wide == widths
+        found = provide(WASIX64, "thread_parallelism")
+        assert found is not None and found.params == I64
+        host.close()
+
+
+class Import:
+    """``ImportInfo``, as far as a host looks at it."""
+
+    def __init__(self, module: str, name: str, params: bytes, results: bytes) -> None:
+        self.module, self.name, self.params, self.results = module, name, params, results
+
+
+# -- whole guests ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Guests that nobody needs again."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("WASNAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+def job(name: str, kind: str, directory: Path) -> Job:
+    """The program that it executes is a narrow one: a tree may have both."""
+    module = directory / f"{name}.wasm"
+    module.write_bytes(wasm(MADE[kind](PRINTED[name][0])))
+    root = directory / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "tell").write_bytes(wasm(TELL))
+    (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
+    return Job(module, dirs={"/": root})
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("name", PRINTED)
+def test_what_it_prints(name: str, kind: str, tmp_path: Path) -> None:
+    """Pipes, forks, signals, files, exec and spawn."""
+    _, code, printed = PRINTED[name]
+    found = undisturbed(lambda d: job(name, kind, d), tmp_path, counted=False).outcome
+    assert (found.stdout.decode(), found.code) == (printed, code)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
+    """Each snapshot is resumed by the next process, and takes the next soon after."""
+    chance = random.Random(f"{SEED} {name}")
+    steps = [chance.choice((7, 12, 40, 90)) for _ in range(LINKS)]
+    print(f"WASNAP_SEED={SEED}, {name}: {steps}")
+    made = job(name, chance.choice([*MADE]), tmp_path)
+    printed, code = b"", -1
+    for link, step in enumerate([*steps, 0]):
+        with ExitStack() as files:
+            process = process_of(
+                made,
+                tmp_path,
+                files,
+                fresh=link == 0,
+                journal=tmp_path / "journal",
+                snapshot_on=["explicit"],
+                stop_after_snapshot=True,
+                counted=[step] if step else [],
+            )
+            code = process.run()
+        printed += (tmp_path / "stdout").read_bytes()
+        with Journal.open(tmp_path / "journal") as saved:
+            if len(saved.snapshots) <= link:
+                break
+    _, wanted, text = PRINTED[name]
+    assert (printed.decode(), code) == (text, wanted)
+    assert link > 1
+
+
+@pytest.mark.parametrize("every", [0, 5])
+@pytest.mark.parametrize("kind", MADE)
+def test_threads(every: int, kind: str) -> None:
+    """Five threads wait at a gate, sleep and are joined; stopped at every so-manieth safepoint, and
+    each time in a new process."""
+    with World(MADE[kind](TEAM), counted=True) as world:
+        world.guest.start(countdown=every)
+        while (event := world.guest.wait(30)) == Stopped():
+            world.again()
+            world.guest.proceed(countdown=every)
+        assert event == Exited(1 + 2 + 3 + 4 + 5)
