@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from host.fakes import DATA, IOVS, OUT, Guest
+from process.conftest import Run, run
+from process.test_listen import Server, ask
 from threads import World, wasm
 
 from wasnap.engine import Exited, Stopped
@@ -23,12 +25,16 @@ from wasnap.host.wasix import MISSING, OLDER, WITHOUT_RESULT
 from wasnap.host.wasix import functions as functions_of
 from wasnap.host.widths import LIBC, NARROW, WIDE, Widths
 from wasnap.host.world import WASIX, WASIX64
+from wasnap.instrument.abi import ImportInfo
 from wasnap.journal import Journal
 
+from . import wat
 from .processes import PRINTED, TELL
 from .test_threads import TEAM
 from .widen import FUNCTIONS, for_libc, types, widened
 from .widen import WITHOUT_RESULT as NONE
+
+__all__ = ["run"]
 
 I32, I64 = b"\x7f", b"\x7e"
 LINKS = int(os.environ.get("WASNAP_LINKS", "6"))
@@ -51,16 +57,14 @@ def test_every_function_has_its_counterpart(widths: Widths) -> None:
         result = b"" if name in NONE else I32
         assert found[name].module == module
         assert (found[name].params, found[name].results) == (types(name, widths), result), name
-    assert NONE >= set(WITHOUT_RESULT)
+    assert set(WITHOUT_RESULT) <= NONE
     host.close()
 
 
 def new(directory: Path, widths: Widths) -> Guest:
     null = os.open(os.devnull, os.O_RDWR)
     mapping = Mapping(str(directory), "/home", False)
-    host = Host(
-        HostConfig(args=("a", "bc"), dirs=(mapping,), stdin=null, stdout=null, stderr=null)
-    )
+    host = Host(HostConfig(args=("a", "bc"), dirs=(mapping,), stdin=null, stdout=null, stderr=null))
     host.wide = widths
     return Guest(host, WASIX64)
 
@@ -123,7 +127,11 @@ def test_what_is_not_wide(guest: Guest) -> None:
 
 def test_lengths_that_are_pointed_to(guest: Guest) -> None:
     """They are lengths in memory: 8 bytes in either."""
-    for room, result, path in ((1, "SUCCESS", b"/"), (0, "RANGE", b""), (1 << 33, "SUCCESS", b"/\0")):
+    for room, result, path in (
+        (1, "SUCCESS", b"/"),
+        (0, "RANGE", b""),
+        (1 << 33, "SUCCESS", b"/\0"),
+    ):
         guest.memory.set_u64(OUT, room)
         with guest.writes((OUT, struct.pack("<Q", 1)), (DATA, path)):
             assert guest("getcwd", DATA, OUT) == result
@@ -151,18 +159,11 @@ def test_which_of_the_definitions(tmp_path: Path) -> None:
     own = {(WASIX64, "thread_parallelism"): (I64, I32)}
     for imports, widths in ((libc | own, LIBC), (plain | own, WIDE), (own, WIDE)):
         host = Host(HostConfig())
-        provide = host.provider([Import(*name, *type_) for name, type_ in imports.items()])
+        provide = host.provider([ImportInfo(*name, *type_) for name, type_ in imports.items()])
         assert host.wide == widths
         found = provide(WASIX64, "thread_parallelism")
         assert found is not None and found.params == I64
         host.close()
-
-
-class Import:
-    """``ImportInfo``, as far as a host looks at it."""
-
-    def __init__(self, module: str, name: str, params: bytes, results: bytes) -> None:
-        self.module, self.name, self.params, self.results = module, name, params, results
 
 
 # -- whole guests ---------------------------------------------------------------------------------
@@ -238,3 +239,24 @@ def test_threads(every: int, kind: str) -> None:
             world.again()
             world.guest.proceed(countdown=every)
         assert event == Exited(1 + 2 + 3 + 4 + 5)
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize(
+    ("program", "answers", "code"), [(wat.server, b"AB", 3), (wat.echo, b"??", 7)]
+)
+def test_sockets(
+    program: Callable[..., bytes], answers: bytes, code: int, kind: str, run: Run
+) -> None:
+    """Servers, one of them with an epoll list: saved while connected, and resumed."""
+    server = Server(run, program(0, MADE[kind]), listen=["127.0.0.1:0"]).ready()
+    with server.connect() as client:
+        assert ask(client) == answers[:1]
+        server.process.snapshot()
+        assert ask(client) == answers[1:]
+        server.stop()
+    again = Server(run)
+    with again.connect() as client:
+        assert ask(client) == answers[1:]
+        client.sendall(b"q")
+        assert again.running.join() == code

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from wasnap.host import Host, HostConfig, wasip1
+from wasnap.host.wasip1 import PREVIEW1
 from wasnap.host.widths import LIBC, Widths
 
 Node: TypeAlias = "str | list[Node]"
 
-PREVIEW1: Final = "wasi_snapshot_preview1"
 _MODULES: Final = ("wasix_32v1", PREVIEW1)
 
 _TABLE: Final = """
@@ -50,9 +51,9 @@ thread_local_create:lp thread_local_destroy:i thread_local_get:ip thread_local_s
 thread_parallelism:z thread_signal:ii thread_sleep:l thread_spawn:pp thread_spawn_v2:pp tty_get:p
 tty_set:p
 """
-FUNCTIONS: Final[Mapping[str, str]] = dict(
-    (name, letters) for name, _, letters in (each.partition(":") for each in _TABLE.split())
-)
+FUNCTIONS: Final[Mapping[str, str]] = {
+    name: letters for name, _, letters in (each.partition(":") for each in _TABLE.split())
+}
 """What the functions of WASIX take: p a pointer, or a length in memory; n a pointer to such a length;
 z a pointer to a ``size``, s a ``size``; i, l an i32, i64.
 
@@ -63,19 +64,41 @@ the maximum of epoll_wait, which it has as an i32.
 WITHOUT_RESULT: Final = frozenset(
     ("callback_signal", "proc_exec", "proc_exec2", "proc_exit", "proc_exit2", "stack_restore")
 ) | {"thread_exit"}
-_BUFFERS: Final = frozenset(
-    ("fd_read", "fd_write", "fd_pread", "fd_pwrite", "sock_recv", "sock_send")
-) | {"sock_recv_from", "sock_send_to"}
-"""They have buffers at their second argument, so many as the third says."""
 
-_FD_OPS: Final = (
-    *((at, at, "i64") for at in (0,)),
-    *((8, 8, "i32"), (12, 16, "i32"), (16, 24, "i32"), (20, 32, "i32"), (24, 36, "i32")),
-    *((32, 40, "i64"), (40, 48, "i64"), (48, 56, "i32")),
+
+class _Structure(NamedTuple):
+    """``fields``: where each is, in either, and what: an i32, an i64, a pointer."""
+
+    narrow: int
+    wide: int
+    fields: tuple[tuple[int, int, str], ...]
+
+
+_BUFFER: Final = _Structure(8, 16, ((0, 0, "p"), (4, 8, "p")))
+_EVENT: Final = _Structure(
+    32, 32, ((0, 0, "i"), (8, 8, "p"), (12, 16, "i"), (16, 20, "i"), (24, 24, "l"))
 )
-"""Where fields are in either; what is not copied is 0."""
+_FD_OP: Final = _Structure(
+    56,
+    64,
+    (
+        *((0, 0, "l"), (8, 8, "i"), (12, 16, "p"), (16, 24, "p"), (20, 32, "i"), (24, 36, "i")),
+        *((32, 40, "l"), (40, 48, "l"), (48, 56, "i")),
+    ),
+)
+_GIVEN: Final = {
+    **dict.fromkeys(("fd_read", "fd_write", "fd_pread", "fd_pwrite"), (1, "local.get 2", _BUFFER)),
+    **dict.fromkeys(("sock_recv", "sock_send"), (1, "local.get 2", _BUFFER)),
+    **dict.fromkeys(("sock_recv_from", "sock_send_to"), (1, "local.get 2", _BUFFER)),
+    "proc_spawn2": (6, "local.get 7", _FD_OP),
+    "epoll_ctl": (3, "i32.const 1", _EVENT),
+}
+"""Functions that have so many structures at this argument."""
+_TAKEN: Final = {"epoll_wait": (1, "i32.load (local.get 4)", _EVENT)}
+"""And that write them."""
 _ROOM: Final = 512
-"""Bytes of a call, for its structures."""
+"""Bytes of a call: numbers that are written, and from ``_ARRAY`` on structures."""
+_ARRAY: Final = 128
 
 
 def types(name: str, widths: Widths) -> bytes:
@@ -139,7 +162,7 @@ def _field(node: Node, widths: Widths) -> tuple[list[Node], int]:
 def _memory(node: list[Node]) -> tuple[Node, int]:
     """With 64-bit addresses, and one page more."""
     first = next(i for i, each in enumerate(node) if isinstance(each, str) and each.isdigit())
-    limits = [str(int(n) + 1) if str(n).isdigit() else n for n in node[first:]]
+    limits = [str(int(n) + 1) if n.isdigit() else n for n in map(str, node[first:])]
     return [*node[:first], "i64", *limits], int(str(node[first]))
 
 
@@ -151,7 +174,7 @@ def _import(module: str, name: str, what: Node, widths: Widths) -> list[Node]:
     letters = FUNCTIONS[name]
     types_ = " ".join("i32" if t == 0x7F else "i64" for t in types(name, widths))
     result = "" if name in WITHOUT_RESULT else "(result i32)"
-    of = PREVIEW1 if module == PREVIEW1 else "wasix_64v1"
+    of = PREVIEW1 if module == PREVIEW1 and widths == LIBC else "wasix_64v1"
     narrow = " ".join("i64" if letter == "l" else "i32" for letter in letters)
     before, after, arguments = [], [], []
     for i, letter in enumerate(letters):
@@ -166,12 +189,17 @@ def _import(module: str, name: str, what: Node, widths: Widths) -> list[Node]:
                 before.append(f"(i64.store {here} (i64.load32_u (local.get {i})))")
             load = "i64.load32_u" if letter == "z" and widths.size == 4 else "i64.load"
             after.append(f"(i64.store32 (local.get {i}) (call $small ({load} {here})))")
-    if name in _BUFFERS:
-        arguments[1] = "(i64.extend_i32_u (i32.add (local.get $s) (i32.const 128)))"
-        before.append(_each("local.get 2", [(0, 0, "i32"), (4, 8, "i32")], 8, 16, "local.get 1"))
-    if name == "proc_spawn2":
-        arguments[6] = "(i64.extend_i32_u (i32.add (local.get $s) (i32.const 128)))"
-        before.append(_each("local.get 7", _FD_OPS, 56, 64, "local.get 6"))
+    room = f"(i32.add (local.get $s) (i32.const {_ARRAY}))"
+    if name in _GIVEN:
+        at, count, kind = _GIVEN[name]
+        arguments[at] = f"(i64.extend_i32_u {room})"
+        copies = [_copied(*field) for field in kind.fields]
+        before.append(_each(count, copies, f"local.get {at}", kind.narrow, room, kind.wide))
+    if name in _TAKEN:
+        at, count, kind = _TAKEN[name]
+        arguments[at] = f"(i64.extend_i32_u {room})"
+        copies = [_copied(*field, back=True) for field in kind.fields]
+        after.append(_each(count, copies, room[1:-1], kind.wide, f"(local.get {at})", kind.narrow))
     call = f"(call {wide} {' '.join(arguments)})"
     if result:
         done = f"(if (i32.eqz (local.get $error)) (then {' '.join(after)}))" if after else ""
@@ -180,14 +208,14 @@ def _import(module: str, name: str, what: Node, widths: Widths) -> list[Node]:
     text = f"""
       (import "{of}" "{name}" (func {wide} (param {types_}) {result}))
       (func {called} (param {narrow}) {result} (local $s i32) (local $error i32) (local $i i32)
+        (local $from i32) (local $to i32)
         (local.set $s (global.get $room))
         (global.set $room (i32.add (local.get $s) (i32.const {_ROOM})))
         {" ".join(before)}
         {call}
         {leave}
         {"(local.get $error)" if result else ""})"""
-    made = [_code(node) for node in _parsed(text)]
-    return made
+    return [_code(node) for node in _parsed(text)]
 
 
 _SMALL: Final = """
@@ -196,23 +224,31 @@ _SMALL: Final = """
     (local.get 0))"""
 
 
-def _each(count: str, fields: object, narrow: int, wide: int, source: str) -> str:
-    """Code that writes an array of structures anew, behind the first 128 bytes of the room."""
-    copies = []
-    assert isinstance(fields, (list, tuple))
-    for old, new, type_ in fields:
-        to = f"(i32.add (local.get $s) (i32.mul (local.get $i) (i32.const {wide})))"
-        at = f"(i32.add ({source}) (i32.mul (local.get $i) (i32.const {narrow})))"
-        is_pointer = wide == 16 or new in (16, 24)
-        load = "i64.load32_u" if is_pointer and type_ == "i32" else f"{type_}.load"
-        store = "i64.store" if load.startswith("i64") else "i32.store"
-        copies.append(f"({store} offset={128 + new} {to} ({load} offset={old} {at}))")
+def _copied(narrow: int, wide: int, what: str, *, back: bool = False) -> str:
+    """One field from ``$from`` to ``$to``."""
+    if back:
+        load = {"i": "i32.load", "l": "i64.load", "p": "i64.load"}[what]
+        value = f"({load} offset={wide} (local.get $from))"
+        value = f"(call $small {value})" if what == "p" else value
+        store = {"i": "i32.store", "l": "i64.store", "p": "i64.store32"}[what]
+        return f"({store} offset={narrow} (local.get $to) {value})"
+    load = {"i": "i32.load", "l": "i64.load", "p": "i64.load32_u"}[what]
+    store = "i32.store" if what == "i" else "i64.store"
+    return f"({store} offset={wide} (local.get $to) ({load} offset={narrow} (local.get $from)))"
+
+
+def _each(count: str, copies: list[str], source: str, step: int, to: str, step_to: int) -> str:
+    """Code that writes an array of structures anew."""
     return f"""
       (local.set $i (i32.const 0))
+      (local.set $from ({source}))
+      (local.set $to {to})
       (block $done (loop $next
         (br_if $done (i32.ge_u (local.get $i) ({count})))
         {" ".join(copies)}
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (local.set $from (i32.add (local.get $from) (i32.const {step})))
+        (local.set $to (i32.add (local.get $to) (i32.const {step_to})))
         (br $next)))"""
 
 
@@ -269,19 +305,10 @@ def _head(node: Node) -> str:
     return node[0] if isinstance(node, list) and node and isinstance(node[0], str) else ""
 
 
-def as_libc(text: str) -> str:
-    """With preview1's functions from its own module, as wasix-libc has them."""
-    preview1 = [
-        name
-        for name in FUNCTIONS
-        if re.match("args|clock_res|clock_time_get|environ|poll|random|sched", name)
-        or name in ("fd_read", "fd_write", "fd_close", "path_open", "proc_exit", "fd_renumber")
-    ]
-    for name in preview1:
-        text = text.replace(f'"wasix_32v1" "{name}"', f'"{PREVIEW1}" "{name}"')
-    return text
-
-
 def for_libc(text: str) -> str:
-    """A guest as wasix-libc would make it."""
-    return widened(as_libc(text), LIBC)
+    """A guest as wasix-libc would make it: it has preview1's functions from preview1's module."""
+    host = Host(HostConfig())
+    for name in wasip1.functions(host, PREVIEW1):
+        text = text.replace(f'"wasix_32v1" "{name}"', f'"{PREVIEW1}" "{name}"')
+    host.close()
+    return widened(text, LIBC)

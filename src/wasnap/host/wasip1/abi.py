@@ -80,9 +80,7 @@ def guard(method: Callable[..., None]) -> Callable[..., int]:
     return call
 
 
-def host_functions(
-    module: str, provider: object, widths: Widths = NARROW
-) -> list[HostFunction]:
+def host_functions(module: str, provider: object, widths: Widths = NARROW) -> list[HostFunction]:
     """The public methods of ``provider`` as functions of ``module``."""
     found = []
     for name in dir(provider):

@@ -106,9 +106,7 @@ def functions(host: Host, module: str, widths: Widths = NARROW) -> dict[str, Hos
     return found
 
 
-def older_functions(
-    host: Host, module: str, widths: Widths = NARROW
-) -> dict[str, HostFunction]:
+def older_functions(host: Host, module: str, widths: Widths = NARROW) -> dict[str, HostFunction]:
     """What programs of an older ABI call by these names, with other types."""
     from .older import ENTRY as older_entry
     from .older import Older

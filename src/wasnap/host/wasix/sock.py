@@ -383,7 +383,14 @@ class Sock(preview1.Sock):
     # -- names --------------------------------------------------------------------------------
 
     def resolve(
-        self, call: Call, host: Ptr, host_len: Ptr, port: I32, addrs: Ptr, naddrs: Size, result: SizeAt
+        self,
+        call: Call,
+        host: Ptr,
+        host_len: Ptr,
+        port: I32,
+        addrs: Ptr,
+        naddrs: Size,
+        result: SizeAt,
     ) -> None:
         """Look a name up: at most naddrs ``layout.ip`` (18 bytes each) at addrs, and u32 at result how many.
 
