@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import guests
 import pytest
 from host.fakes import DATA, IOVS, OUT, Guest
 from process.conftest import Run, run
 from process.test_listen import Server, ask
+from threads import HEAD as THREADS_HEAD
 from threads import World, wasm
 
-from wasnap.engine import Exited, Stopped
+from wasnap.engine import Exited, Finished, Stopped
+from wasnap.errors import UnsupportedModule
 from wasnap.harness import Job, undisturbed
 from wasnap.harness.job import process_of
 from wasnap.host import Host, HostConfig, Mapping
@@ -30,6 +33,9 @@ from wasnap.journal import Journal
 
 from . import wat
 from .processes import PRINTED, TELL
+from .test_signals import ALARM, NESTED, outcome
+from .test_stack import LOOP
+from .test_stack import OUT as OUT_OF_A_HANDLER
 from .test_threads import TEAM
 from .widen import FUNCTIONS, for_libc, types, widened
 from .widen import WITHOUT_RESULT as NONE
@@ -205,27 +211,33 @@ def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
     steps = [chance.choice((7, 12, 40, 90)) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {name}: {steps}")
     made = job(name, chance.choice([*MADE]), tmp_path)
+    _, code, text = PRINTED[name]
+    assert in_steps(made, tmp_path, steps) == (text, code)
+
+
+def in_steps(made: Job, directory: Path, steps: list[int]) -> tuple[str, int]:
+    """What it prints, and its exit code, if each process takes a snapshot after so many safepoints,
+    and the next one resumes that. At least two do."""
     printed, code = b"", -1
     for link, step in enumerate([*steps, 0]):
         with ExitStack() as files:
             process = process_of(
                 made,
-                tmp_path,
+                directory,
                 files,
                 fresh=link == 0,
-                journal=tmp_path / "journal",
+                journal=directory / "journal",
                 snapshot_on=["explicit"],
                 stop_after_snapshot=True,
                 counted=[step] if step else [],
             )
             code = process.run()
-        printed += (tmp_path / "stdout").read_bytes()
-        with Journal.open(tmp_path / "journal") as saved:
+        printed += (directory / "stdout").read_bytes()
+        with Journal.open(directory / "journal") as saved:
             if len(saved.snapshots) <= link:
                 break
-    _, wanted, text = PRINTED[name]
-    assert (printed.decode(), code) == (text, wanted)
     assert link > 1
+    return printed.decode(), code
 
 
 @pytest.mark.parametrize("every", [0, 5])
@@ -260,3 +272,104 @@ def test_sockets(
         assert ask(client) == answers[1:]
         client.sendall(b"q")
         assert again.running.join() == code
+
+
+def compiled(module: str, preview1: str, bits: int, size: int) -> Path:
+    """wide.c."""
+    return guests.zig(
+        Path(__file__).with_name("wide.c"),
+        *("-mcpu=generic+atomics+bulk_memory", "-ffreestanding", "-nostdlib"),
+        *("-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-Wl,--max-memory=1048576"),
+        *("-Wl,--shared-memory", "-Wl,--import-memory", "-Wl,--export=_start"),
+        *("-Wl,--export=wasi_thread_start", "-Wl,--export=__stack_pointer"),
+        *(f'-DWASIX="{module}"', f'-DPREVIEW1="{preview1}"'),
+        *(f"-DSIZE=uint{size}_t", f'-DPOINTER="i{bits}"'),
+        target=f"wasm{bits}-freestanding",
+    )
+
+
+C = {
+    "narrow": (WASIX, PREVIEW1, 32, 32),
+    "libc": (WASIX64, PREVIEW1, 64, 32),
+    "reference": (WASIX64, WASIX64, 64, 64),
+}
+C_PRINTS = """
+a
+aa
+abc
+b
+waited
+/home
+klmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl
+7
+/
+hi 42
+15988889410855856148
+16014557615469527380
+"""
+
+
+def c_job(kind: str, directory: Path) -> Job:
+    (directory / "root").mkdir()
+    arguments = ("b", "a", "abc", "", "aa")
+    return Job(compiled(*C[kind]), arguments, dirs={"/home": directory / "root"})
+
+
+@pytest.mark.parametrize("kind", C)
+def test_a_program_in_c(kind: str, tmp_path: Path) -> None:
+    """Arguments, waiting, files, a child and a thread: the compiler lays the structures out. Once as
+    it is, once saved and resumed."""
+    for way in ("whole", "steps"):
+        (tmp_path / way).mkdir()
+    found = undisturbed(lambda d: c_job(kind, d), tmp_path / "whole", counted=False).outcome
+    assert (found.stdout.decode(), found.code) == (C_PRINTS, 9)
+    chance = random.Random(f"{SEED} {kind}")
+    steps = [chance.randrange(20, 150) for _ in range(LINKS)]
+    print(f"WASNAP_SEED={SEED}, {kind}: {steps}")
+    found_in_steps = in_steps(c_job(kind, tmp_path / "steps"), tmp_path / "steps", steps)
+    assert found_in_steps == (C_PRINTS, 9)
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("text", [NESTED, ALARM, LOOP, OUT_OF_A_HANDLER])
+def test_signals_and_copied_stacks(text: str, kind: str) -> None:
+    """Handlers, also in loops, below a wide stack pointer; going back, and out of a handler."""
+    end = Exited(0) if text is ALARM else Finished(())
+    said = outcome(text, 0, end)
+    for every in (0, 3):
+        assert outcome(MADE[kind](text), every, end) == said
+
+
+THREADS_PROPOSAL = f"""
+  {THREADS_HEAD}
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (func (export "wasi_thread_start") (param $tid i32) (param $arg i32)
+    (drop (i32.atomic.rmw.add (i32.const 8) (local.get $arg)))
+    (drop (memory.atomic.notify (i32.const 8) (i32.const 1))))
+  (func (export "_start") (local $now i32)
+    (if (i32.lt_s (call $spawn (i32.const 70000)) (i32.const 1)) (then unreachable))
+    (if (i32.lt_s (call $spawn (i32.const 5)) (i32.const 1)) (then unreachable))
+    (loop $l
+      (if (i32.ne (local.tee $now (i32.atomic.load (i32.const 8))) (i32.const 70005))
+        (then
+          (drop (memory.atomic.wait32 (i32.const 8) (local.get $now) (i64.const -1)))
+          (br $l))))
+    (call $exit (i32.sub (local.get $now) (i32.const 70000))))"""
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_threads_of_the_proposal(every: int) -> None:
+    """``wasi.thread-spawn`` takes an i64, as wasix-libc has it, and the thread gets one."""
+    with World(for_libc(THREADS_PROPOSAL), counted=True) as world:
+        world.guest.start(countdown=every)
+        while (event := world.guest.wait(30)) == Stopped():
+            world.again()
+            world.guest.proceed(countdown=every)
+        assert event == Exited(5)
+
+
+def test_threads_that_take_no_address() -> None:
+    text = for_libc(THREADS_PROPOSAL).replace("(param i32 i64)", "(param i32 i32)")
+    text = text.replace("(i32.wrap_i64 (local.get 1))", "(local.get 1)")
+    with pytest.raises(UnsupportedModule, match="does not take an i32 and an i64"):
+        World(text)

@@ -18,7 +18,7 @@ from wasnap.host.widths import LIBC, Widths
 
 Node: TypeAlias = "str | list[Node]"
 
-_MODULES: Final = ("wasix_32v1", PREVIEW1)
+_MODULES: Final = ("wasix_32v1", PREVIEW1, "wasi")
 
 _TABLE: Final = """
 args_get:pp args_sizes_get:zz call_dynamic:pppppi callback_signal:pp chdir:pp clock_res_get:ip
@@ -103,10 +103,14 @@ _ARRAY: Final = 128
 
 def types(name: str, widths: Widths) -> bytes:
     """Its parameters."""
+    return _types(FUNCTIONS[name], widths)
+
+
+def _types(letters: str, widths: Widths) -> bytes:
     address = b"\x7f" if widths.pointer == 4 else b"\x7e"
     size = b"\x7f" if widths.size == 4 else b"\x7e"
     value = {"i": b"\x7f", "l": b"\x7e", "s": size}
-    return b"".join(value.get(letter, address) for letter in FUNCTIONS[name])
+    return b"".join(value.get(letter, address) for letter in letters)
 
 
 def widened(text: str, widths: Widths) -> str:
@@ -171,10 +175,10 @@ def _import(module: str, name: str, what: Node, widths: Widths) -> list[Node]:
     assert isinstance(what, list)
     called = str(what[1])
     wide = f"{called}.wide"
-    letters = FUNCTIONS[name]
-    types_ = " ".join("i32" if t == 0x7F else "i64" for t in types(name, widths))
+    letters = "p" if module == "wasi" else FUNCTIONS[name]
+    types_ = " ".join("i32" if t == 0x7F else "i64" for t in _types(letters, widths))
     result = "" if name in WITHOUT_RESULT else "(result i32)"
-    of = PREVIEW1 if module == PREVIEW1 and widths == LIBC else "wasix_64v1"
+    of = module if module == "wasi" or (module, widths) == (PREVIEW1, LIBC) else "wasix_64v1"
     narrow = " ".join("i64" if letter == "l" else "i32" for letter in letters)
     before, after, arguments = [], [], []
     for i, letter in enumerate(letters):
@@ -254,6 +258,8 @@ def _each(count: str, copies: list[str], source: str, step: int, to: str, step_t
 
 # -- code -----------------------------------------------------------------------------------------
 
+_POINTER: Final = "$sp"
+"""What a guest calls its stack pointer."""
 _ACCESS: Final = re.compile(r"(i32|i64|f32|f64|v128)\.(atomic\.)?(load|store|rmw)|memory\.atomic\.")
 
 
@@ -269,6 +275,10 @@ def _code(node: Node) -> Node:
     elif head in ("memory.fill", "memory.copy"):
         for i in (1, 2, 3) if head == "memory.copy" else (1, 3):
             made[i] = ["i64.extend_i32_u", made[i]]
+    elif head == "global.get" and node[1] == _POINTER:
+        return ["i32.wrap_i64", made]
+    elif head == "global.set" and node[1] == _POINTER:
+        return ["global.set", _POINTER, ["i64.extend_i32_u", made[2]]]
     elif head == "memory.grow":
         return ["i32.wrap_i64", ["memory.grow", ["i64.extend_i32_u", made[1]]]]
     elif head == "memory.size":
@@ -308,7 +318,7 @@ def _head(node: Node) -> str:
 def for_libc(text: str) -> str:
     """A guest as wasix-libc would make it: it has preview1's functions from preview1's module."""
     host = Host(HostConfig())
-    for name in wasip1.functions(host, PREVIEW1):
+    for name in wasip1.functions(host, PREVIEW1).keys() - {"proc_raise"}:  # it raises otherwise
         text = text.replace(f'"wasix_32v1" "{name}"', f'"{PREVIEW1}" "{name}"')
     host.close()
     return widened(text, LIBC)
