@@ -14,7 +14,7 @@ from wasnap import Process, resume
 from wasnap.engine.tracking import COMPARE
 from wasnap.harness import Job, undisturbed
 from wasnap.harness.job import opened, process_of
-from wasnap.journal import Journal, ProcessRecord
+from wasnap.journal import HostRecord, Journal, ProcessRecord
 from wasnap.journal.tools.text_snapshot import snapshot_lines
 from wasnap.journal.tools.view import describe_snapshot
 
@@ -68,7 +68,7 @@ def test_saved_and_resumed_again_and_again(
     steps = [chance.choice(choices) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {name}: {steps}")
     made = job(name, tmp_path)
-    printed, taken = b"", 0
+    printed, taken, acted = b"", 0, False
     for link, step in enumerate([*steps, 0]):
         with ExitStack() as files:
             process = process_of(
@@ -87,9 +87,12 @@ def test_saved_and_resumed_again_and_again(
             if len(saved.snapshots) == taken:
                 break
             taken = len(saved.snapshots)
+            state = saved.load(taken).record(HostRecord).state
+            acted |= bool(state["processes"]["acting"])
     _, wanted, text = PRINTED[name]
     assert (printed.decode(), code) == (text, wanted)
     assert taken > 2
+    assert acted == (name == "act")
     if name == "files":
         assert (tmp_path / "root" / "out").read_bytes() == b"abc"
 

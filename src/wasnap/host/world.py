@@ -101,6 +101,7 @@ _OWN = frozenset(
         "signals",
         "stacks",
         "threads",
+        "acting",
         "old_wasix",
         "wide",
         "_functions",
@@ -198,6 +199,8 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.process = FIRST
+        self.acting: Host | None = None
+        """The child that this process acts as, see ``processes.py``."""
         self.processes = Processes(self)
         self.dispositions = b""
         """What its program is to do about signals at its start: number and disposition, a byte each."""
@@ -267,6 +270,7 @@ class Host:
         other: Host = object.__new__(Host)
         other._share(self)
         other.process = process
+        other.acting = None
         other.args, other.env, other.cwd = self.args, self.env, self.cwd
         other.descriptors = Descriptors()
         other.threads = Threads()

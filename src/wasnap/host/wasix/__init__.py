@@ -5,7 +5,7 @@
     threads.py  thread_*
     locals.py   thread_local_*
     process.py  proc_*: what processes are called, forking, waiting for children
-    programs.py other programs: proc_exec, proc_spawn2
+    programs.py other programs: proc_exec, proc_spawn
     signals.py  sending signals, naming the callback, alarms
     sock.py     sock_*, resolve
     older.py    what an older ABI has otherwise
@@ -61,14 +61,20 @@ _MISSING: Final = """
     call_dynamic clock_time_set closure_allocate closure_free closure_prepare context_create
     context_destroy context_switch dl_invalid_handle dlopen dlsym port_addr_add port_addr_clear
     port_addr_list port_addr_remove port_bridge port_dhcp_acquire port_gateway_set port_mac
-    port_route_add port_route_clear port_route_list port_route_remove port_unbridge proc_fork_env
-    proc_spawn reflect_signature http_request http_status
+    port_route_add port_route_clear port_route_list port_route_remove port_unbridge
+    reflect_signature http_request http_status
 """
 MISSING: Final = frozenset(_MISSING.split())
 
 OLDER: Final = " of old"
 """What is added to the names of functions that have another type now."""
-WITHOUT_RESULT: Final = ("callback_signal", "stack_restore")
+WITHOUT_RESULT: Final = (
+    "callback_signal",
+    "proc_exec",
+    "proc_exec2",
+    "proc_exit2",
+    "stack_restore",
+)
 _PROVIDERS = (
     *(Args, Clock, Fd, Path, Poll, Process, Programs, Signals, Sock, Stack, Futex, Locals, Threads),
     *(Tty, Waiting),

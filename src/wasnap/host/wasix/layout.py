@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ..beneath import os_error
@@ -28,6 +29,7 @@ TTY_SIZE = _TTY.size
 THREAD_START_POINTERS = 16
 STACK_SNAPSHOT_SIZE = 24
 JOIN_STATUS_SIZE = _JOIN.size
+PROCESS_HANDLES_SIZE = 28
 
 
 class TtyFields(NamedTuple):
@@ -220,6 +222,19 @@ def join_status(ended: Ended | None) -> bytes:
     if ended.signal:
         return _JOIN.pack(_EXIT_SIGNAL, 0, ended.signal)
     return _JOIN.pack(_EXIT_NORMAL, ended.code & 0xFFFF, 0)
+
+
+def process_handles(pid: int, ends: Sequence[int | None]) -> bytes:
+    """``process_handles``: ``ends``, of pipes to stdin, stdout and stderr.
+
+    ::
+
+        0     4     5  8    12    13 16   20    21 24   28
+        | pid | tag |  | fd | tag |  | fd | tag |  | fd |      tag: 0 none, 1 some
+    """
+    return struct.pack("<I", pid) + b"".join(
+        struct.pack("<B3xI", end is not None, end or 0) for end in ends
+    )
 
 
 class FdOp(NamedTuple):

@@ -6,7 +6,6 @@ Other programs are in programs.py.
 from __future__ import annotations
 
 import errno
-from typing import NoReturn
 
 from ..beneath import os_error
 from ..processes import Ended
@@ -26,13 +25,14 @@ class Process(process.Process):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
 
-    def proc_exit2(self, call: Call, rval: I32) -> NoReturn:
-        """As ``proc_exit``: they differ after ``proc_fork_env``."""
-        raise Exit(rval)
+    def proc_exit2(self, call: Call, rval: I32) -> None:
+        """As ``proc_exit``; but after ``proc_fork_env`` the child ends, and the process goes on from here."""
+        if not self._host.processes.acted(self._host, rval):
+            raise Exit(rval)
 
     def proc_id(self, call: Call, pid: Ptr) -> None:
         """The number of this process: u32 at pid."""
-        call.memory.set_u32(pid, self._host.process)
+        call.memory.set_u32(pid, (self._host.acting or self._host).process)
 
     def proc_parent(self, call: Call, pid: I32, parent: Ptr) -> None:
         """The number of a process's parent, 0 if it has none: u32 at parent. SRCH: there is no such
@@ -73,6 +73,19 @@ class Process(process.Process):
                 return
         processes.wait_for_return(self._host, call, number)
         call.memory.set_u32(pid, number)
+
+    def proc_fork_env(self, call: Call, pid: Ptr) -> None:
+        """Act as a new child: u32 at pid, its number. A libc makes vfork of it, by setjmp and longjmp.
+
+        The guest goes on as it is, in the same memory, with the child's number, descriptors and working
+        directory: a copy of its own, which it gets back when the child ends (``proc_exit2``) or is
+        another program (``proc_exec3`` and its kin): both then return. NOTSUP: it acts as one already,
+        or has other threads. AGAIN: there cannot be one more.
+        """
+        call.memory.u32(pid)
+        if self._host.acting is not None or not call.alone():
+            raise os_error(errno.ENOTSUP)
+        call.memory.set_u32(pid, self._host.processes.act(self._host, call.thread).process)
 
     def proc_join(self, call: Call, pid: Ptr, flags: I32, status: Ptr) -> None:
         """Wait for a child to end. Like waitpid.

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
 
+from .. import pipe
 from .. import rights as r
 from ..beneath import os_error
+from ..descriptors import Descriptor
 from ..mapped import Directory, Want
 from ..protocol import Call, Exec, Exit, Fault, Loaded
 from ..signals import SignalsState
@@ -30,6 +31,8 @@ _PATH = (b"/usr/local/bin", b"/bin", b"/usr/bin")
 _CLOSE, _DUP2, _OPEN, _CHDIR, _FCHDIR = range(5)
 """``layout.FdOp.cmd``."""
 _CLOEXEC = 1 << 0
+_PIPED, _INHERIT, *_CLOSED = range(4)
+"""``stdio_mode``: piped, inherit; null and log, for which there is nothing."""
 
 
 class Programs:
@@ -40,7 +43,7 @@ class Programs:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def proc_exec(self, call: Call, name: Ptr, name_len: Ptr, args: Ptr, args_len: Ptr) -> NoReturn:
+    def proc_exec(self, call: Call, name: Ptr, name_len: Ptr, args: Ptr, args_len: Ptr) -> None:
         """Go on as another program, with the same environment.
 
         Descriptors without CLOEXEC, working directory and alarms stay; all other threads are over. If
@@ -57,7 +60,7 @@ class Programs:
         args_len: Ptr,
         envs: Ptr,
         envs_len: Ptr,
-    ) -> NoReturn:
+    ) -> None:
         """``proc_exec`` with another environment."""
         self._exec_or_end(call, (name, name_len), (args, args_len), (envs, envs_len))
 
@@ -114,16 +117,87 @@ class Programs:
         dispositions = memory.read(signal_dispositions, 2 * signal_dispositions_len)
         directories = _directories(call, search_path, path, path_len)
         loaded = self._find(call, read_path(memory, name, name_len), directories)
-        host, processes = self._host, self._host.processes
-        child = processes.add(host, call.thread)
-        try:
+
+        def prepare(child: Host) -> None:
             for operation in operations:
                 _carry_out(call, child, operation)
-            env = _entries(call, envs, envs_len) if envs else None
-            program = child.successor(_entries(call, args, args_len), env)
-            program.cwd = child.cwd
+            child.dispositions = dispositions
+
+        env = _entries(call, envs, envs_len) if envs else None
+        child = self._spawn(call, loaded, _entries(call, args, args_len), env, prepare)
+        memory.set_u32(pid, child)
+
+    def proc_spawn(
+        self,
+        call: Call,
+        name: Ptr,
+        name_len: Ptr,
+        chroot: I32,
+        args: Ptr,
+        args_len: Ptr,
+        preopen: Ptr,
+        preopen_len: Ptr,
+        stdin: I32,
+        stdout: I32,
+        stderr: I32,
+        working_dir: Ptr,
+        working_dir_len: Ptr,
+        handles: Ptr,
+    ) -> None:
+        """A child that is another program: ``layout.process_handles`` (28 bytes) at handles. The first
+        version of ``proc_spawn2``, with the same environment.
+
+        stdin, stdout, stderr: 0 a pipe, whose other end is ours, 1 the same as ours, 2 and 3 closed.
+        working_dir: where it begins, a path from where we are. NOTSUP: chroot, or mappings of its own
+        (preopen). INVAL: no such way. The rest as for ``proc_exec3``; NOTDIR.
+        """
+        memory = call.memory
+        memory.view(handles, layout.PROCESS_HANDLES_SIZE)
+        ways = [way & 0xFF for way in (stdin, stdout, stderr)]
+        if any(way not in (_PIPED, _INHERIT, *_CLOSED) for way in ways):
+            raise invalid("stdio_mode")
+        if chroot & 0xFF or memory.read(preopen, preopen_len).strip(b"\r\n"):
+            raise os_error(errno.ENOTSUP)
+        directory = self._host.absolute(read_path(memory, working_dir, working_dir_len))
+        loaded = self._find(call, read_path(memory, name, name_len), ())
+        ours: dict[int, Descriptor] = {}
+
+        def prepare(child: Host) -> None:
+            _change_directory(child, directory)
+            for number, way in enumerate(ways):
+                if way == _PIPED:
+                    reader, writer = pipe.new()
+                    ours[number], theirs = (reader, writer) if number else (writer, reader)
+                    child.descriptors.add_as(theirs, number)
+                elif way in _CLOSED and child.descriptors.find(number) is not None:
+                    child.descriptors.close(number)
+
+        try:
+            child = self._spawn(call, loaded, _entries(call, args, args_len), None, prepare)
+        except BaseException:
+            for end in ours.values():
+                end.close()
+            raise
+        numbers = {number: self._host.descriptors.add(end) for number, end in ours.items()}
+        memory.write(handles, layout.process_handles(child, [*map(numbers.get, range(3))]))
+
+    def _spawn(
+        self,
+        call: Call,
+        loaded: Loaded,
+        args: list[bytes],
+        env: list[bytes] | None,
+        prepare: Callable[[Host], None],
+    ) -> int:
+        """A child that is this program: its number. ``prepare``: what is done to its descriptors and
+        working directory first. Raises OSError."""
+        processes = self._host.processes
+        child = processes.add(self._host, call.thread)
+        try:
+            prepare(child)
+            program = child.successor(args, env)
             program.signals.restore(SignalsState())
-            program.dispositions = dispositions
+            program.dispositions = child.dispositions
             made = call.make(child.process, loaded, program.provider)
             try:
                 processes.execute(child, program)
@@ -135,7 +209,7 @@ class Programs:
         except BaseException:
             processes.drop(child)
             raise
-        memory.set_u32(pid, child.process)
+        return child.process
 
     def _exec_or_end(
         self,
@@ -143,13 +217,18 @@ class Programs:
         name: tuple[int, int],
         args: tuple[int, int],
         env: tuple[int, int] | None,
-    ) -> NoReturn:
+    ) -> None:
         try:
             self._exec(call, name, args, env, ())
         except OSError as error:
-            raise Exit(wasi.of(error)) from None
+            self._end(wasi.of(error))
         except Fault:
-            raise Exit(spec.ERRNO_FAULT) from None
+            self._end(spec.ERRNO_FAULT)
+
+    def _end(self, code: int) -> None:
+        """The process, or the child that it acts as."""
+        if not self._host.processes.acted(self._host, code):
+            raise Exit(code)
 
     def _exec(
         self,
@@ -158,9 +237,13 @@ class Programs:
         args: tuple[int, int],
         env: tuple[int, int] | None,
         directories: Sequence[bytes],
-    ) -> NoReturn:
+    ) -> None:
+        """Returns if a child that we act as is the program then."""
         loaded = self._find(call, read_path(call.memory, *name), directories)
         entries = None if env is None else _entries(call, *env)
+        if self._host.acting is not None:
+            self._exec_child(call, loaded, _entries(call, *args), entries)
+            return
         program = self._host.successor(_entries(call, *args), entries)
         made = call.make(self._host.process, loaded, program.provider)
         try:
@@ -169,6 +252,25 @@ class Programs:
             made.close()
             raise
         raise Exec(made)
+
+    def _exec_child(
+        self, call: Call, loaded: Loaded, args: list[bytes], env: list[bytes] | None
+    ) -> None:
+        """Make the child that we act as this program. Raises OSError; we then still act as it."""
+        host, processes = self._host, self._host.processes
+        child = processes.stop_acting(host)
+        try:
+            program = child.successor(args, env)
+            made = call.make(child.process, loaded, program.provider)
+        except BaseException:
+            processes.act_again(host, child)
+            raise
+        processes.execute(child, program)
+        try:
+            call.begin(made)
+        except OSError as error:  # there is no way back
+            made.close()
+            processes.ended(program.process, wasi.of(error), 0)
 
     def _find(self, call: Call, name: bytes, directories: Sequence[bytes]) -> Loaded:
         """The code of a program. Raises OSError."""
@@ -244,14 +346,18 @@ def _carry_out(call: Call, child: Host, operation: layout.FdOp) -> None:
         else:
             descriptors.cloexec.discard(operation.fd)
     elif operation.cmd == _CHDIR:
-        wanted = child.absolute(name)
-        if not child.is_directory(wanted):
-            raise os_error(errno.ENOTDIR)
-        child.cwd = wanted
+        _change_directory(child, child.absolute(name))
     elif operation.cmd == _FCHDIR:
         raise os_error(errno.ENOTSUP)
     else:
         raise invalid("fd operation")
+
+
+def _change_directory(child: Host, wanted: bytes) -> None:
+    """Raises OSError (ENOENT, ENOTDIR)."""
+    if not child.is_directory(wanted):
+        raise os_error(errno.ENOTDIR)
+    child.cwd = wanted
 
 
 def _want(operation: layout.FdOp) -> Want:
