@@ -373,3 +373,43 @@ def test_threads_that_take_no_address() -> None:
     text = text.replace("(i32.wrap_i64 (local.get 1))", "(local.get 1)")
     with pytest.raises(UnsupportedModule, match="does not take an i32 and an i64"):
         World(text)
+
+
+FAR = 0x1_0800_0000
+"""Beyond what 32 bits can say."""
+FAR_AWAY = f"""
+  (import "wasix_64v1" "fd_write" (func $write (param i32 i64 i64 i64) (result i32)))
+  (import "wasix_64v1" "args_sizes_get" (func $sizes (param i64 i64) (result i32)))
+  (import "wasix_64v1" "args_get" (func $args (param i64 i64) (result i32)))
+  (import "wasix_64v1" "proc_snapshot" (func $snapshot (result i32)))
+  (import "wasix_64v1" "proc_exit2" (func $exit (param i32)))
+  (memory (export "memory") i64 1)
+  (func $must (param i32) (if (local.get 0) (then unreachable)))
+  (func $say
+    (i64.store (i64.const {FAR}) (i64.load (i64.const {FAR + 64})))
+    (i64.store (i64.const {FAR + 8}) (i64.load (i64.const {FAR + 24})))
+    (call $must (call $write
+      (i32.const 1) (i64.const {FAR}) (i64.const 1) (i64.const {FAR + 16})))
+    (if (i64.ne (i64.load (i64.const {FAR + 16})) (i64.load (i64.const {FAR + 24})))
+      (then unreachable)))
+  (func (export "_start")
+    (drop (memory.grow (i64.const 0x10900)))
+    (call $must (call $sizes (i64.const {FAR + 32}) (i64.const {FAR + 24})))
+    (call $must (call $args (i64.const {FAR + 64}) (i64.const {FAR + 4096})))
+    (call $say)
+    (call $must (call $snapshot))
+    (call $say)
+    (call $exit (i32.load (i64.const {FAR + 32}))))"""
+
+
+def test_beyond_four_gigabytes(run: Run) -> None:
+    """Strings, pointers to them, buffers and sizes; also in a resumed process."""
+    args = ("one", "two")
+    process = run.process(wasm(FAR_AWAY), args, journal=run.journal)
+    assert process.run() == 3
+    printed = run.output
+    assert printed.endswith(b"\0one\0two\0")
+    said = printed[: len(printed) // 2]
+    assert printed == said + said
+    assert run.process(None, journal=run.journal).run() == 3
+    assert run.output == said

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..descriptors import Status
@@ -20,7 +20,6 @@ _MASK64 = (1 << 64) - 1
 _IOV_MAX = 1024
 """Buffers the kernel takes in one call; a guest that gives more gets a short count."""
 
-_IOVEC = struct.Struct("<II")
 _FDSTAT = struct.Struct("<BxH4xQQ")
 _FILESTAT = struct.Struct("<QQB7xQQQQQ")
 _DIRENT = struct.Struct("<QQIB3x")
@@ -49,27 +48,32 @@ def filetype(mode: int) -> int:
     return _FILETYPES.get(stat.S_IFMT(mode), spec.FILETYPE_UNKNOWN)
 
 
-def iovecs(memory: Memory, ptr: int, count: int) -> list[memoryview]:
-    """``iovec`` array: windows of guest memory, empty ones left out.
+def windows(iovec: struct.Struct) -> Callable[[Memory, int, int], list[memoryview]]:
+    """What reads an array of buffers that are written so, of an address and a length: windows of guest
+    memory, empty ones left out."""
+    size, entries = iovec.size, iovec.iter_unpack
 
-    ::
+    def read(memory: Memory, ptr: int, count: int) -> list[memoryview]:
+        views: list[memoryview] = []
+        view = memory.view
+        for buffer, length in entries(view(ptr, size * count)):
+            if length:
+                views.append(view(buffer, length))
+                if len(views) == _IOV_MAX:
+                    break
+        return views
 
-        0    4      8
-        | buf | len | ... count times
-    """
-    return windows(memory, _IOVEC, ptr, count)
+    return read
 
 
-def windows(memory: Memory, iovec: struct.Struct, ptr: int, count: int) -> list[memoryview]:
-    """Windows of guest memory: ``iovec`` says how a buffer and its length are written."""
-    views: list[memoryview] = []
-    view = memory.view
-    for buffer, length in iovec.iter_unpack(view(ptr, iovec.size * count)):
-        if length:
-            views.append(view(buffer, length))
-            if len(views) == _IOV_MAX:
-                break
-    return views
+iovecs = windows(struct.Struct("<II"))
+"""``iovec`` array.
+
+::
+
+    0    4      8
+    | buf | len | ... count times
+"""
 
 
 def fdstat(mode: int, fdflags: int, rights: int, inheriting: int) -> bytes:

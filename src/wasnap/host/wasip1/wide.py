@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import struct
 
-from ..protocol import Memory
 from ..widths import NARROW, Widths
 from . import layout
 
-_IOVEC = struct.Struct("<QQ")
+iovecs = layout.windows(struct.Struct("<QQ"))
+"""``iovec`` array.
 
+::
 
-def iovecs(memory: Memory, ptr: int, count: int) -> list[memoryview]:
-    """``iovec`` array: windows of guest memory, empty ones left out.
-
-    ::
-
-        0     8     16
-        | buf | len | ... count times
-    """
-    return layout.windows(memory, _IOVEC, ptr, count)
+    0     8     16
+    | buf | len | ... count times
+"""
 
 
 class Wide:
