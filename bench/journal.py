@@ -20,6 +20,7 @@ from bench.measure import REPETITIONS, Sample, Table, interleaved
 from bench.snapshot import GIB, MIB, Running, copy_seconds, ms
 from wasnap.engine.tracking import COMPARE
 from wasnap.journal import PAGE_SIZE
+from wasnap.journal.tools.compact import compact
 from wasnap.process.process import SWITCH_SECONDS
 
 SCATTERED = 9
@@ -223,7 +224,9 @@ def scattered(table: Table, path: Path) -> None:
 
         return seconds
 
-    sides = {"one": resume(one), "many": resume(path)}
+    small = path.with_name("small")
+    compact(path, output=small)
+    sides = {"one": resume(one), "many": resume(path), "small": resume(small)}
     for side in sides.values():
         side()  # checked, and in the cache
     samples = interleaved(sides, 2 * REPETITIONS)
@@ -234,7 +237,8 @@ def scattered(table: Table, path: Path) -> None:
     table.add(
         f"resume of 1 GiB after {SCATTERED} scattered snapshots",
         ms([*samples["many"].seconds]),
-        f"after the first one {ms([*samples['one'].seconds])}; copying all {ms(copy)}",
+        f"after the first one {ms([*samples['one'].seconds])}; "
+        f"after `compact` {ms([*samples['small'].seconds])}; copying all {ms(copy)}",
         "20 ms",
     )
 

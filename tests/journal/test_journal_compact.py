@@ -32,7 +32,7 @@ from wasnap.errors import (
     NoSuchSnapshot,
     UsageError,
 )
-from wasnap.journal import HOST_MEMORY, PAGE_SIZE, HostRecord, Journal, carry
+from wasnap.journal import HOST_MEMORY, PAGE_SIZE, HostRecord, Journal, batches, carry
 from wasnap.journal.layout import Kind
 from wasnap.journal.tools.compact import compact
 from wasnap.journal.tools.text import lines
@@ -66,6 +66,8 @@ def test_random_histories(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyP
     """Random trees, random choices, compressed or not, compacted again, gone on with: each kept
     snapshot has its memory, records, time and trigger, and its nearest kept ancestor as parent."""
     monkeypatch.setattr(carry, "STEP", 3)
+    if seed % 2:  # a second record, and it grows
+        monkeypatch.setattr(batches, "BATCH_PAGES", 2)
     chance = random.Random(seed)
     path = tmp_path / "j"
     model = history(path, seed, 40)
@@ -165,6 +167,26 @@ def test_shared_pages_are_stored_once(tmp_path: Path) -> None:
             assert len(image.extents) == 1
         if compress:
             assert copy.stat().st_size < (tmp_path / "False").stat().st_size
+
+
+def test_much_is_in_few_records(tmp_path: Path) -> None:
+    """However many batches it is written in: a resume has as little to read as of what a guest wrote
+    at once. Unless it is compressed: then a record is a batch."""
+    path = tmp_path / "j"
+    noise = random.Random(2).randbytes(256 * PAGE_SIZE)
+    with make(path) as journal:
+        runs = {at * 300: noise for at in range(48)}
+        add(journal, None, runs, 48 * 300)
+        add(journal, 1, {300: page("a"), 47 * 300: page("b")}, 48 * 300)
+    compact(path, keep=[2])
+    with Journal.open(path, verify=True) as journal:
+        image = journal.load(2).memory(0)
+        assert len(image.tables) == 2 and len(image.extents) == 96
+        expected = dict.fromkeys(runs, noise) | {
+            300: page("a") + noise[PAGE_SIZE:],
+            47 * 300: page("b") + noise[PAGE_SIZE:],
+        }
+        assert all(image.read(at, 256) == run for at, run in expected.items())
 
 
 def test_several_memories(tmp_path: Path) -> None:

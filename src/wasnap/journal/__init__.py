@@ -18,6 +18,7 @@
     pack      blocks of pages, compressed and back
     places    where each page of a memory stands in the file
     sift      which pages a snapshot has to store
+    growing   extents -> MEMORY records, which grow while they are written
     pages     pages that have changed -> extents; again and again, until the commit
     trust     which snapshots need not be read through before they are used
     writer    one snapshot, written; the one commit point

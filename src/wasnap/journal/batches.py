@@ -16,6 +16,7 @@ from wasnap.journal.layout import PAGE_SIZE, Encoding, StoredExtent, align
 from wasnap.journal.storage import Buffer
 
 CHUNK_PAGES = 256
+ZERO_PAGE = bytes(PAGE_SIZE)
 BATCH_PAGES = 2048
 BATCH_EXTENTS = 4096
 ZERO_RUN_PAGES = 1 << 31
@@ -139,13 +140,13 @@ def _pieces(pages: Iterable[tuple[int, memoryview | int | StoredExtent]]) -> Ite
     for first, content in pages:
         if isinstance(content, int):
             for start in range(0, content, ZERO_RUN_PAGES):
-                yield _zero(first + start, min(ZERO_RUN_PAGES, content - start))
+                yield zero(first + start, min(ZERO_RUN_PAGES, content - start))
         elif isinstance(content, StoredExtent):
             if content.position:
                 encoding = Encoding(content.encoding)
                 yield Piece(first, content.pages, encoding, None, content.crc, content)
             else:
-                yield _zero(first, content.pages)
+                yield zero(first, content.pages)
         else:
             for start in range(0, len(content), CHUNK_PAGES * PAGE_SIZE):
                 chunk = content[start : start + CHUNK_PAGES * PAGE_SIZE]
@@ -157,27 +158,28 @@ def _split(first: int, chunk: memoryview) -> Iterator[Piece]:
     copy = bytes(chunk)
     n_pages = len(copy) // PAGE_SIZE
     if not _maybe_zero_page(copy):
-        yield _raw(first, chunk)
+        yield raw(first, chunk)
         return
-    zero = bytes(PAGE_SIZE)
-    is_zero = [copy[at : at + PAGE_SIZE] == zero for at in range(0, len(copy), PAGE_SIZE)]
+    is_zero = [copy[at : at + PAGE_SIZE] == ZERO_PAGE for at in range(0, len(copy), PAGE_SIZE)]
     start = 0
     while start < n_pages:
         end = start + 1
         while end < n_pages and is_zero[end] == is_zero[start]:
             end += 1
         if is_zero[start]:
-            yield _zero(first + start, end - start)
+            yield zero(first + start, end - start)
         else:
-            yield _raw(first + start, chunk[start * PAGE_SIZE : end * PAGE_SIZE])
+            yield raw(first + start, chunk[start * PAGE_SIZE : end * PAGE_SIZE])
         start = end
 
 
-def _zero(first_page: int, n_pages: int) -> Piece:
+def zero(first_page: int, n_pages: int) -> Piece:
+    """Pages that are zero."""
     return Piece(first_page, n_pages, Encoding.ZERO, None, 0)
 
 
-def _raw(first_page: int, data: memoryview) -> Piece:
+def raw(first_page: int, data: memoryview) -> Piece:
+    """Whole pages that are stored as they are."""
     return Piece(first_page, len(data) // PAGE_SIZE, Encoding.RAW, data, crc32(data))
 
 

@@ -15,15 +15,14 @@ from contextlib import suppress
 from types import TracebackType
 
 from wasnap.errors import JournalWriteFailed
-from wasnap.journal.batches import Pages, Piece, batches, placed
+from wasnap.journal.batches import Pages, batches
 from wasnap.journal.carry import carried
 from wasnap.journal.checksum import crc32
+from wasnap.journal.growing import MemoryRecords
 from wasnap.journal.layout import (
     ALIGNMENT,
     COMMIT,
-    EXTENT,
     MEMORY_CARRIED,
-    MEMORY_HEAD,
     MEMORY_IS64,
     MEMORY_SHARED,
     PAGE_SIZE,
@@ -211,11 +210,17 @@ class SnapshotWriter:
         flags = MEMORY_IS64 * is64 | MEMORY_SHARED * shared
         written: list[StoredExtent] = []
         skip_zeros = self._begin.base is None
+        records = MemoryRecords(index, flags, self._log.storage, self)
         for batch in batches(pages, pages_total, skip_zeros=skip_zeros, level=level):
             try:
-                written += self._memory_record(index, pages_total, flags, batch)
+                written += records.add(batch, pages_total)
             except OSError as error:
                 raise self._failed(error) from error
+        try:
+            records.finish(pages_total)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._pages += records.data_pages
         if self._between:
             self._named.setdefault(index, []).extend(written)
             self._sizes[index] = pages_total
@@ -318,7 +323,7 @@ class SnapshotWriter:
     ) -> None:
         self.abort()
 
-    # -- for MemoryPages: its Records --------------------------------------------------------
+    # -- for MemoryRecords: their Records ------------------------------------------------------
 
     @property
     def position(self) -> int:
@@ -355,20 +360,10 @@ class SnapshotWriter:
         for index, (head, extents) in carried(self._log.storage, self._between, named).items():
             pages_total = sizes.get(index, head.pages_total)
             pages = ((extent.first_page, extent) for extent in extents)
+            flags = head.flags | MEMORY_CARRIED
+            records = MemoryRecords(index, flags, self._log.storage, self)
             for batch in batches(pages, pages_total, skip_zeros=False):
-                self._memory_record(index, pages_total, head.flags | MEMORY_CARRIED, batch)
-
-    def _memory_record(
-        self, index: int, pages_total: int, flags: int, batch: list[Piece]
-    ) -> list[StoredExtent]:
-        data_pages = sum(piece.n_pages for piece in batch if piece.data is not None)
-        head = MEMORY_HEAD.pack(index, PAGE_SIZE, pages_total, flags, len(batch), data_pages)
-        table_end = self._log.position + RECORD_HEADER.size + len(head) + len(batch) * EXTENT.size
-        extents, data = placed(batch, table_end)
-        checked = head + b"".join(EXTENT.pack(*extent) for extent in extents)
-        self._append(Kind.MEMORY, [checked, *data], checked)
-        self._pages += data_pages
-        return extents
+                records.add(batch, pages_total)
 
     def _failed(self, error: OSError) -> JournalWriteFailed:
         """Takes the snapshot back and makes the error that says so."""
