@@ -208,7 +208,7 @@ def test_what_it_prints(name: str, kind: str, tmp_path: Path) -> None:
 def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
     """Each snapshot is resumed by the next process, and takes the next soon after."""
     chance = random.Random(f"{SEED} {name}")
-    steps = [chance.choice((7, 12, 40, 90)) for _ in range(LINKS)]
+    steps = [chance.choice((3, 7, 12, 20)) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {name}: {steps}")
     made = job(name, chance.choice([*MADE]), tmp_path)
     _, code, text = PRINTED[name]
@@ -217,7 +217,7 @@ def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
 
 def in_steps(made: Job, directory: Path, steps: list[int]) -> tuple[str, int]:
     """What it prints, and its exit code, if each process takes a snapshot after so many safepoints,
-    and the next one resumes that. At least two do."""
+    and the next one resumes that. At least one does."""
     printed, code = b"", -1
     for link, step in enumerate([*steps, 0]):
         with ExitStack() as files:
@@ -236,7 +236,7 @@ def in_steps(made: Job, directory: Path, steps: list[int]) -> tuple[str, int]:
         with Journal.open(directory / "journal") as saved:
             if len(saved.snapshots) <= link:
                 break
-    assert link > 1
+    assert link > 0
     return printed.decode(), code
 
 
@@ -324,7 +324,7 @@ def test_a_program_in_c(kind: str, tmp_path: Path) -> None:
     found = undisturbed(lambda d: c_job(kind, d), tmp_path / "whole", counted=False).outcome
     assert (found.stdout.decode(), found.code) == (C_PRINTS, 9)
     chance = random.Random(f"{SEED} {kind}")
-    steps = [chance.randrange(20, 150) for _ in range(LINKS)]
+    steps = [chance.randrange(10, 100) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {kind}: {steps}")
     found_in_steps = in_steps(c_job(kind, tmp_path / "steps"), tmp_path / "steps", steps)
     assert found_in_steps == (C_PRINTS, 9)
