@@ -7,7 +7,6 @@ import os
 import random
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import guests
@@ -21,7 +20,6 @@ from threads import World, wasm
 from wasnap.engine import Exited, Finished, Stopped
 from wasnap.errors import UnsupportedModule
 from wasnap.harness import Job, undisturbed
-from wasnap.harness.job import process_of
 from wasnap.host import Host, HostConfig, Mapping
 from wasnap.host.wasip1 import PREVIEW1
 from wasnap.host.wasix import MISSING, OLDER, WITHOUT_RESULT
@@ -29,10 +27,10 @@ from wasnap.host.wasix import functions as functions_of
 from wasnap.host.widths import LIBC, NARROW, WIDE, Widths
 from wasnap.host.world import WASIX, WASIX64
 from wasnap.instrument.abi import ImportInfo
-from wasnap.journal import Journal
 
 from . import wat
 from .processes import PRINTED, TELL
+from .steps import in_steps
 from .test_signals import ALARM, NESTED, outcome
 from .test_stack import LOOP
 from .test_stack import OUT as OUT_OF_A_HANDLER
@@ -212,32 +210,9 @@ def test_saved_and_resumed_again_and_again(name: str, tmp_path: Path) -> None:
     print(f"WASNAP_SEED={SEED}, {name}: {steps}")
     made = job(name, chance.choice([*MADE]), tmp_path)
     _, code, text = PRINTED[name]
-    assert in_steps(made, tmp_path, steps) == (text, code)
-
-
-def in_steps(made: Job, directory: Path, steps: list[int]) -> tuple[str, int]:
-    """What it prints, and its exit code, if each process takes a snapshot after so many safepoints,
-    and the next one resumes that. At least one does."""
-    printed, code = b"", -1
-    for link, step in enumerate([*steps, 0]):
-        with ExitStack() as files:
-            process = process_of(
-                made,
-                directory,
-                files,
-                fresh=link == 0,
-                journal=directory / "journal",
-                snapshot_on=["explicit"],
-                stop_after_snapshot=True,
-                counted=[step] if step else [],
-            )
-            code = process.run()
-        printed += (directory / "stdout").read_bytes()
-        with Journal.open(directory / "journal") as saved:
-            if len(saved.snapshots) <= link:
-                break
-    assert link > 0
-    return printed.decode(), code
+    found = in_steps(made, tmp_path, steps)
+    assert (found.printed, found.code) == (text, code)
+    assert found.taken
 
 
 @pytest.mark.parametrize("every", [0, 5])
@@ -326,8 +301,9 @@ def test_a_program_in_c(kind: str, tmp_path: Path) -> None:
     chance = random.Random(f"{SEED} {kind}")
     steps = [chance.randrange(10, 100) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {kind}: {steps}")
-    found_in_steps = in_steps(c_job(kind, tmp_path / "steps"), tmp_path / "steps", steps)
-    assert found_in_steps == (C_PRINTS, 9)
+    resumed = in_steps(c_job(kind, tmp_path / "steps"), tmp_path / "steps", steps)
+    assert (resumed.printed, resumed.code) == (C_PRINTS, 9)
+    assert resumed.taken
 
 
 @pytest.mark.parametrize("kind", MADE)
