@@ -17,11 +17,11 @@ from .. import rights as r
 from ..beneath import os_error
 from ..descriptors import Descriptor
 from ..mapped import Directory, Want
-from ..protocol import Call, Exec, Exit, Fault, Loaded
+from ..protocol import Call, Exec, Exit, Loaded
 from ..signals import SignalsState
 from ..wasip1 import errno as wasi
 from ..wasip1 import spec
-from ..wasip1.abi import I32, Ptr, read_path
+from ..wasip1.abi import I32, Ptr, guard, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
@@ -218,16 +218,8 @@ class Programs:
         args: tuple[int, int],
         env: tuple[int, int] | None,
     ) -> None:
-        try:
-            self._exec(call, name, args, env, ())
-        except OSError as error:
-            self._end(wasi.of(error))
-        except Fault:
-            self._end(spec.ERRNO_FAULT)
-
-    def _end(self, code: int) -> None:
-        """The process, or the child that it acts as."""
-        if not self._host.processes.acted(self._host, code):
+        code = guard(self._exec)(call, name, args, env, ())
+        if code and not self._host.processes.acted(self._host, code):
             raise Exit(code)
 
     def _exec(
