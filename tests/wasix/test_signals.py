@@ -9,7 +9,7 @@ from threads import World, wasm
 
 from wasnap import Process, resume
 from wasnap.engine import Exited, Finished, Guest, Stopped
-from wasnap.host.threads import MAIN
+from wasnap.host.threads import MAIN, MAIN_TO_ITSELF
 
 HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 17
 INTR = 27
@@ -77,6 +77,7 @@ NESTED = f"""
   (func (export "_start")
     (call $listen)
     (call $ok (call $raise (i32.const 0)))
+    (call $ok (call $signal (i32.const {MAIN_TO_ITSELF}) (i32.const 0)))
     (call $ok (call $signal (i32.const {MAIN}) (i32.const {HUP})))
     (call $say (i32.const 1))
     (call $block)

@@ -20,6 +20,8 @@ ENTRY: Final = "wasi_thread_start"
 NUMBER_MAX: Final = 0x1FFF_FFFE
 MAIN: Final = 0x1FFF_FFFF
 """What WASIX calls the main thread: its libc takes 0 for no thread at all."""
+MAIN_TO_ITSELF: Final = 0x3FFF_FFFF
+"""What wasix-libc calls the main thread, without asking (its ``raise`` does)."""
 WAIT_NS_MAX: Final = 24 * 3600 * 1_000_000_000
 """We look again after this: some ways of waiting take no longer timeouts."""
 _I32 = b"\x7f"

@@ -46,7 +46,8 @@ class Signals:
 
     def thread_signal(self, call: Call, tid: I32, sig: I32) -> None:
         """Send a signal to a thread. Like pthread_kill. INVAL: no such signal. SRCH: no such thread."""
-        self._send(call, 0 if tid == threads.MAIN else tid, sig)
+        main = tid in (threads.MAIN, threads.MAIN_TO_ITSELF)
+        self._send(call, 0 if main else tid, sig)
 
     def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
         """Send a signal to a process. Like kill. SRCH: there is no such process."""
