@@ -32,17 +32,21 @@ class Widths(NamedTuple):
     pointer: int
     size: int
 
-    def value_type(self, annotation: str) -> bytes:
-        """The wasm type of a parameter of this name (``wasip1/abi.py``); empty: it is none."""
-        if annotation in ("Ptr", "SizeAt", "LengthAt"):
-            return _TYPES[self.pointer]
-        if annotation == "Size":
-            return _TYPES[self.size]
-        return {"I32": _TYPES[4], "I64": _TYPES[8]}.get(annotation, b"")
+    def value_types(self) -> dict[str, bytes]:
+        """The wasm types of parameters, by what they are (``wasip1/abi.py``)."""
+        pointer, size = _TYPES[self.pointer], _TYPES[self.size]
+        return {
+            "I32": _TYPES[4],
+            "I64": _TYPES[8],
+            "Size": size,
+            "Ptr": pointer,
+            "SizeAt": pointer,
+            "LengthAt": pointer,
+        }
 
-    def written(self, annotation: str) -> int:
-        """How much of the number at a parameter is written; 0: it is none of ours."""
-        return {"SizeAt": self.size, "LengthAt": self.pointer}.get(annotation, 0)
+    def written(self) -> dict[str, int]:
+        """How much of the number at a parameter is written."""
+        return {"SizeAt": self.size, "LengthAt": self.pointer}
 
 
 NARROW: Final = Widths(4, 4)

@@ -83,16 +83,17 @@ def guard(method: Callable[..., None]) -> Callable[..., int]:
 def host_functions(module: str, provider: object, widths: Widths = NARROW) -> list[HostFunction]:
     """The public methods of ``provider`` as functions of ``module``."""
     found = []
+    types, written = widths.value_types(), widths.written()
     for name in dir(provider):
         if name.startswith("_"):
             continue
         method = getattr(provider, name)
         annotations = method.__annotations__
-        parameters = [t for t in annotations.values() if widths.value_type(t)]
-        params = b"".join(map(widths.value_type, parameters))
-        wide = [i for i, t in enumerate(parameters) if widths.written(t) > _WRITTEN]
-        if wide:
-            method = _widened(method, wide)
+        parameters = [t for t in annotations.values() if t in types]
+        params = b"".join([types[t] for t in parameters])
+        if widths is not NARROW:
+            wide = [i for i, t in enumerate(parameters) if written.get(t, 0) > _WRITTEN]
+            method = _widened(method, wide) if wide else method
         if annotations["return"] == "NoReturn":
             found.append(HostFunction(module, name, params, b"", method))
         else:
