@@ -96,7 +96,7 @@ def vfork_job(directory: Path) -> Job:
 
 def test_vfork_as_the_libc_makes_it(tmp_path: Path) -> None:
     """Of proc_fork_env, setjmp and longjmp: the child's number, then ours, what it did to our memory, how
-    it ended, and what a program wrote that it became."""
+    it ended, and what a program wrote that it became. The reference runtime prints the same."""
     chance = random.Random(f"{SEED} vfork")
     steps = [chance.randrange(1, 12) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}: {steps}")
