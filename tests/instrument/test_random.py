@@ -5,6 +5,7 @@ A failure names its seed; ``python tests/instrument/test_random.py FIRST COUNT``
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -16,7 +17,8 @@ from wasnap.instrument import instrument
 from wasnap.wasm.decode import decode
 
 FAST = 30
-SLOW = 300
+SLOW = 60
+BATCHES = 2 * int(os.environ.get("WASNAP_SEEDS", "1"))
 
 
 def try_seed(seed: int, every: tuple[int, ...] = (1, 3)) -> int:
@@ -54,9 +56,10 @@ def test_every_continuation_is_valid(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_more_random_programs() -> None:
-    """Some hundred."""
-    for seed in range(FAST, FAST + SLOW):
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_more_random_programs(batch: int) -> None:
+    """Some hundred; ``WASNAP_SEEDS`` makes them so many times more."""
+    for seed in range(FAST + batch * SLOW, FAST + (batch + 1) * SLOW):
         try_seed(seed)
 
 
