@@ -175,14 +175,15 @@ def package(name: str) -> Path:
     return once(target, lambda into: _fetch(wanted, into))
 
 
-def zig(source: Path, *flags: str) -> Path:
+def zig(source: Path, *flags: str, target: str = "wasm32-wasi") -> Path:
     """Compile a C or Zig-clang source for wasm32-wasi (``-O2 -s`` unless ``flags`` say otherwise).
 
     Further sources (the tag of longjmp) may stand among the flags as paths.
     """
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O2", "-s"]
-    target = built(f"zig {metadata.version('ziglang')}", source, *flags)
-    return _compile(target, lambda out: [*command, *flags, str(source), "-o", str(out)], {})
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", "-s"]
+    flags = flags if target == "wasm32-wasi" else (f"-DTARGET={target}", *flags)
+    kept = built(f"zig {metadata.version('ziglang')}", source, *flags)
+    return _compile(kept, lambda out: [*command, *flags, str(source), "-o", str(out)], {})
 
 
 def zig_threads(source: Path) -> Path:

@@ -23,6 +23,10 @@ UNKNOWN_IMPORTS = {"micropython"}
 """They import what only their makers' embedder provides."""
 
 
+HEAVY = set() if "WASNAP_SEEDS" in os.environ else {"clang22", "lld22", "yosys"}
+"""They are compiled for minutes, twice: in campaigns only."""
+
+
 def ours(
     module: Path, args: tuple[str, ...], dirs: dict[str, Path], to: Path
 ) -> tuple[int, bytes, bytes]:
@@ -47,7 +51,9 @@ def ours(
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(programs.PROGRAMS.keys() - WASI_UNSTABLE - UNKNOWN_IMPORTS))
+@pytest.mark.parametrize(
+    "name", sorted(programs.PROGRAMS.keys() - WASI_UNSTABLE - UNKNOWN_IMPORTS - HEAVY)
+)
 def test_program(name: str, tmp_path: Path) -> None:
     """The same output, exit code and files, and the last line that the table promises."""
     mine = programs.set_up(name, tmp_path / "ours")

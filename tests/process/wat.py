@@ -5,6 +5,8 @@ Each prints ``ready`` when it is where the test wants it, so that no test has to
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import wasmtime
 
 _PRELUDE = """
@@ -43,9 +45,14 @@ _PRELUDE = """
 """
 
 
-def wasm(body: str, imports: str = "") -> bytes:
-    """The module with these imports and other fields, and the prelude's functions."""
-    return bytes(wasmtime.wat2wasm(f"(module {imports} {_PRELUDE} {body})"))
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def wasm(body: str, imports: str = "", made: Callable[[str], str] = _as_it_is) -> bytes:
+    """The module with these imports and other fields, and the prelude's functions; ``made``: what
+    its text is made into."""
+    return bytes(wasmtime.wat2wasm(f"(module {made(f'{imports} {_PRELUDE} {body}')})"))
 
 
 def counter(lines: int, steps: int = 100_000, code: int = 0) -> bytes:

@@ -27,6 +27,9 @@ _IMPORTS: Final = """
     (func $exec (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "wasix_32v1" "proc_spawn2" (func $spawn
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_spawn" (func $first_spawn
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasix_32v1" "proc_fork_env" (func $act (param i32) (result i32)))
   (import "wasix_32v1" "callback_signal" (func $callback (param i32 i32)))
 """
 _FUNCTIONS: Final = """
@@ -246,6 +249,80 @@ EXEC = f"""
 """Not a module (NOEXEC 45), a directory (ACCES 2), nothing (NOENT 44); then a program by its path, in a
 child that is found in a PATH, and in the first process's place."""
 
+SPAWN = f"""
+  {_HEAD}
+  (data (i32.const 1100) "/bin/tell/nosuch\\0a")
+  (data (i32.const 1120) "tell\\0aone\\0a")
+  (func $run (param $name i32) (param $chroot i32) (param $mappings i32) (param $dir i32) (param $way i32)
+    (result i32) ;; lengths of the name, the mappings and the directory; stdout's way; the errno
+    (call $first_spawn (i32.const 1100) (local.get $name) (local.get $chroot)
+      (i32.const 1120) (i32.const 9) (i32.const 1116) (local.get $mappings)
+      (i32.const 0) (local.get $way) (i32.const 2) (i32.const 1100) (local.get $dir) (i32.const 200)))
+  (func (export "_start") (local $c i32)
+    (call $say (call $run (i32.const 9) (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 0)))
+    (call $say (call $run (i32.const 9) (i32.const 0) (i32.const 10) (i32.const 4) (i32.const 0)))
+    (call $say (call $run (i32.const 9) (i32.const 0) (i32.const 0) (i32.const 9) (i32.const 0)))
+    (call $say (call $run (i32.const 8) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 0)))
+    (call $say (call $run (i32.const 9) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 4)))
+    (call $say (call $wait (i32.const 0) (i32.const 0)))
+    (call $ok (call $run (i32.const 9) (i32.const 0) (i32.const 1) (i32.const 4) (i32.const 1)))
+    {JOIN_ANY}
+    (call $say (i32.load8_u (i32.const 204)))
+    (call $say (i32.load8_u (i32.const 212)))
+    (call $ok (call $close (i32.load (i32.const 208))))
+    (call $ok (call $run (i32.const 9) (i32.const 0) (i32.const 1) (i32.const 4) (i32.const 0)))
+    (call $say (i32.load (i32.const 200)))
+    (call $say (i32.load8_u (i32.const 204)))
+    (call $say (i32.load8_u (i32.const 212)))
+    (call $say (i32.load8_u (i32.const 220)))
+    (loop $l
+      (if (i32.ne (i32.const -1) (local.tee $c (call $get (i32.load (i32.const 216)))))
+        (then (call $say (local.get $c)) (br $l))))
+    {JOIN_ANY}
+    (call $say (call $close (i32.load (i32.const 208)))))"""
+"""The first version of spawning. What it cannot do (NOTSUP 58), a directory that is none (NOTDIR 54), no
+program (NOENT 44), no such way (INVAL 28), and no child of any (CHILD 12); one that prints where we do; one
+whose output comes through a pipe."""
+
+ACT = f"""
+  {_HEAD}
+  (data (i32.const 1100) "/bin")
+  (data (i32.const 1110) "tell\\0aone\\0a")
+  (func $run (param $length i32) (result i32) ;; the errno
+    (call $exec (i32.const 1110) (local.get $length) (i32.const 1110) (i32.const 9)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (func (export "_start")
+    (call $ok (call $pipe (i32.const 24) (i32.const 28)))
+    (call $ok (call $act (i32.const 80)))
+    (call $say (i32.load (i32.const 80)))
+    (call $say (call $me))
+    (call $say (call $mother))
+    (call $ok (call $close (i32.load (i32.const 28))))
+    (call $ok (call $close (i32.const 0)))
+    (call $compute (i32.const 50))
+    (call $exit (i32.const 5))
+    (call $say (call $me))
+    (call $ok (call $close (i32.const 0))) ;; we still have it
+    (call $put (i32.load (i32.const 28)) (i32.const 7))
+    (call $say (call $get (i32.load (i32.const 24))))
+    {JOIN_ANY}
+    (call $ok (call $act (i32.const 80)))
+    (call $say (call $act (i32.const 80)))
+    (call $say (call $run (i32.const 4)))
+    (call $ok (call $chdir (i32.const 1100) (i32.const 4)))
+    (call $ok (call $flags (i32.const 2) (i32.const 1)))
+    (call $say (call $me))
+    (call $ok (call $run (i32.const 4))) ;; it runs beside us now
+    {JOIN_ANY}
+    (call $say (call $me))
+    (call $say (call $run (i32.const 4)))
+    (call $ok (call $close (i32.const 2)))
+    (call $ok (call $act (i32.const 80)))
+    (call $compute (i32.const 50))
+    (call $say (i32.load (i32.const 80))))"""
+"""It acts as a child: with its own number and descriptors, in one memory, until that ends, or is another
+program, whose working directory is not ours. Acting twice is NOTSUP. The process may end while it does."""
+
 STRANGERS = f"""
   {_HEAD}
   (data (i32.const 1100) "/bin/spin")
@@ -327,6 +404,18 @@ PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
     "signals": (SIGNALS, 0, f"2 1 {USR1} 0 3 2 0 {TERM} 71 4 1 6 0 "),
     "strangers": (STRANGERS, 0, f"2 2 0 {TERM} 3 2 0 {USR1} "),
     "files": (FILES, 0, "2 1 0 0 "),
+    "spawn": (
+        SPAWN,
+        0,
+        "58 58 54 44 28 12 tell,one,3 1 8 0 1 0 4 1 1 0 "
+        + "".join(f"{c} " for c in b"tell,one,")
+        + "4 1 8 0 0 ",
+    ),
+    "act": (
+        ACT,
+        0,
+        "2 2 1 1 7 2 1 5 0 58 44 3 tell,one,3 1 8 0 1 44 4 ",
+    ),
     "exec": (
         EXEC,
         8,

@@ -7,19 +7,21 @@ import random
 from contextlib import ExitStack
 from pathlib import Path
 
+import guests
 import pytest
 from threads import wasm
 
 from wasnap import Process, resume
 from wasnap.engine.tracking import COMPARE
 from wasnap.harness import Job, undisturbed
-from wasnap.harness.job import opened, process_of
+from wasnap.harness.job import opened
 from wasnap.journal import Journal, ProcessRecord
 from wasnap.journal.tools.text_snapshot import snapshot_lines
 from wasnap.journal.tools.view import describe_snapshot
 
 from . import processes, teams
 from .processes import TELL
+from .steps import in_steps
 
 LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
 PRINTED = {**processes.PRINTED, **teams.PRINTED}
@@ -73,30 +75,39 @@ def test_saved_and_resumed_again_and_again(
     steps = [chance.choice(choices) for _ in range(LINKS)]
     print(f"WASNAP_SEED={SEED}, {name}: {steps}")
     made = job(name, tmp_path)
-    printed, taken = b"", 0
-    for link, step in enumerate([*steps, 0]):
-        with ExitStack() as files:
-            process = process_of(
-                made,
-                tmp_path,
-                files,
-                fresh=link == 0,
-                journal=tmp_path / "journal",
-                snapshot_on=["explicit"],
-                stop_after_snapshot=True,
-                counted=[step] if step else [],
-            )
-            code = process.run()
-        printed += (tmp_path / "stdout").read_bytes()
-        with Journal.open(tmp_path / "journal") as saved:
-            if len(saved.snapshots) == taken:
-                break
-            taken = len(saved.snapshots)
+    found = in_steps(made, tmp_path, steps)
     _, wanted, text = PRINTED[name]
-    assert (printed.decode(), code) == (text, wanted)
-    assert taken > 2
+    assert (found.printed, found.code) == (text, wanted)
+    assert found.taken > 2
+    assert found.acted == (name == "act")
     if name == "files":
         assert (tmp_path / "root" / "out").read_bytes() == b"abc"
+
+
+def vfork_job(directory: Path) -> Job:
+    module = guests.zig(
+        Path(__file__).with_name("vfork.c"),
+        *("-mcpu=generic+atomics+bulk_memory+exception_handling", "-ffreestanding", "-nostdlib"),
+        *("-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false"),
+        *("-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-Wl,--max-memory=1048576"),
+        *("-Wl,--shared-memory", "-Wl,--import-memory", "-Wl,--export=_start"),
+        *("-Wl,--export=__stack_pointer", str(Path(__file__).with_name("setjmp.c"))),
+        target="wasm32-freestanding",
+    )
+    (directory / "root" / "bin").mkdir(parents=True)
+    (directory / "root" / "bin" / "tell").write_bytes(wasm(TELL))
+    return Job(module, dirs={"/": directory / "root"})
+
+
+def test_vfork_as_the_libc_makes_it(tmp_path: Path) -> None:
+    """Of proc_fork_env, setjmp and longjmp: the child's number, then ours, what it did to our memory, how
+    it ended, and what a program wrote that it became. The reference runtime prints the same."""
+    chance = random.Random(f"{SEED} vfork")
+    steps = [chance.randrange(1, 12) for _ in range(LINKS)]
+    print(f"WASNAP_SEED={SEED}: {steps}")
+    found = in_steps(vfork_job(tmp_path), tmp_path, steps)
+    assert (found.printed, found.code) == ("2\n1\n42\n7\ntell,vfork,11\n0\n", 3)
+    assert found.acted
 
 
 def test_a_tree_in_a_journal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from process import wat
 
@@ -40,7 +41,7 @@ _HEAD = """
 """
 
 
-def server(port: int = 0) -> bytes:
+def server(port: int = 0, made: Callable[[str], str] | None = None) -> bytes:
     """Prints ``ready``, listens, and is then as ``process.wat.server`` is."""
     return wat.wasm(
         _HEAD
@@ -57,11 +58,12 @@ def server(port: int = 0) -> bytes:
             (call $accept (i32.load (i32.const 512)) (i32.const 0) (i32.const 516) (i32.const 600)))
           (call $serve (i32.load (i32.const 516)))
           (br $accept)))""",
-        imports=IMPORTS,
+        IMPORTS,
+        *([made] if made else []),
     )
 
 
-def echo(port: int = 0) -> bytes:
+def echo(port: int = 0, made: Callable[[str], str] | None = None) -> bytes:
     """Prints ``ready``, listens, and sends back what comes, to many at once: an epoll list of all, with
     edges for connections, which are read one byte at a time until there is nothing more. A ``q`` ends it.
     """
@@ -109,7 +111,8 @@ def echo(port: int = 0) -> bytes:
             (br_if $each (i32.lt_u
               (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.load (i32.const 524)))))
           (br $again)))""",
-        imports=IMPORTS,
+        IMPORTS,
+        *([made] if made else []),
     )
 
 

@@ -29,13 +29,14 @@ from wasnap.engine.state import Entry, Interrupted
 from wasnap.engine.tables import Tables
 from wasnap.host.protocol import Interruption, StackCopy
 from wasnap.instrument import abi
+from wasnap.wasm.types import I64
 
 _RED_ZONE = 128
 """Bytes: LLVM's, for wasm."""
 
 
 class StackPointer:
-    """The global ``__stack_pointer``, an i32."""
+    """The global ``__stack_pointer``: an i32, or an i64 where memory has 64-bit addresses."""
 
     def __init__(self, context: native.Context, extern: Any) -> None:
         self._context = context
@@ -45,8 +46,9 @@ class StackPointer:
         return native.global_value(self._context, self._global)[1]
 
     def set(self, address: int) -> None:
-        value = ffi.wasmtime_val_t(kind=0)  # WASMTIME_I32
-        value.of.i32 = ctypes.c_int32(address).value
+        type_, _ = native.global_value(self._context, self._global)
+        value = ffi.wasmtime_val_t(kind=int(type_ == I64))  # WASMTIME_I32, WASMTIME_I64
+        value.of.i64 = ctypes.c_int64(address).value  # its lower half is an i32
         check(
             ffi.wasmtime_global_set(self._context, ctypes.byref(self._global), ctypes.byref(value))
         )

@@ -8,7 +8,7 @@ from wasnap.engine.machine import Machine
 from wasnap.engine.memory import GuestMemory
 from wasnap.engine.objects import EngineError
 from wasnap.errors import UnsupportedModule
-from wasnap.wasm.types import I32, FuncType
+from wasnap.wasm.types import I32, I64, FuncType
 
 
 def shared_memories(program: Program) -> dict[int, GuestMemory]:
@@ -35,8 +35,10 @@ def check_threads(program: Program, machine: Machine) -> None:
             "the module starts threads, which need an imported shared memory and no other",
             "link it with --shared-memory --import-memory",
         )
-    if machine.signature(machine.spawns) != FuncType(bytes((I32, I32)), b""):
-        raise UnsupportedModule(f"{machine.spawns} does not take two i32")
+    address = I64 if info.memories[info.host_memory].is64 else I32
+    if machine.signature(machine.spawns) != FuncType(bytes((I32, address)), b""):
+        takes = "an i32 and an i64" if address == I64 else "two i32"
+        raise UnsupportedModule(f"{machine.spawns} does not take {takes}")
     if info.guarded:
         raise UnsupportedModule(
             "the module starts threads and keeps an externref across calls: "

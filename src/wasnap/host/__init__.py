@@ -29,7 +29,8 @@ Map of the room::
     stacks.py       copies of call stacks: setjmp and longjmp of WASIX
     unknown.py      imports that nobody has
     wasip1/         the ABI of wasi_snapshot_preview1 and wasi_unstable, and nothing else
-    wasix/          what wasix_32v1 has beyond them; loaded only for modules that import it
+    wasix/          what wasix_32v1 and wasix_64v1 have beyond them; loaded only for modules that import one
+    widths.py       how wide pointers and sizes are in either
 """
 
 from .clock import Clock, FakeClock, SystemClock
@@ -38,10 +39,10 @@ from .history import directory_of
 from .random import Random, SeededRandom, SystemRandom
 from .socket import Address
 from .tree.arena import Arena
-from .world import WASIX, Host, HostState
+from .world import WASIX_MODULES, Host, HostState
 
 __all__ = [
-    "WASIX",
+    "WASIX_MODULES",
     "Address",
     "Arena",
     "Clock",

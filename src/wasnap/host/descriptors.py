@@ -315,6 +315,14 @@ class Descriptors:
             other._open, other._free, other._next = self._open, self._free, self._next
             self._open, self._free, self._next = {}, [], 0
 
+    def exchange(self, other: Descriptors) -> None:
+        """Have what the other has, and the other what this one had."""
+        with self._lock:
+            mine = self._open, self._free, self._next, self.cloexec
+            self._open, self._free, self._next = other._open, other._free, other._next
+            self.cloexec = other.cloexec
+            other._open, other._free, other._next, other.cloexec = mine
+
     def _lowest(self, least: int) -> int:
         """Take the lowest free number that is not below ``least``."""
         higher = []

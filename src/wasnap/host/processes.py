@@ -6,6 +6,10 @@ first process is 1, the others get the next number. Like the first process of a 
 all others with it when it ends. A process whose parent has ended has none (0), and is forgotten when
 it ends; any other stays, as a zombie, until its parent has joined it.
 
+A process may *act* as a child that it has begun and that has no guest yet (``proc_fork_env``): until the
+child is a program or has ended, the process has the child's descriptors and working directory, and
+the child's ``Host`` keeps those of the process.
+
 What is done here is done by host functions, or with their lock held.
 """
 
@@ -70,11 +74,13 @@ class ProcessState(msgspec.Struct, frozen=True):
 
 
 class ProcessesState(msgspec.Struct, frozen=True):
-    """``last``: the number that was given last. ``table``: all but the first process."""
+    """``last``: the number that was given last. ``table``: all but the first process. ``acting``: which
+    process acts as which of its children."""
 
     last: int = FIRST
     table: list[ProcessState] = []
     dispositions: bytes = b""
+    acting: list[tuple[int, int]] = []
 
 
 class _Process:
@@ -143,11 +149,53 @@ class Processes:
         process.waiting = []
         self._give_back(process)
 
+    def act(self, host: Host, thread: int) -> Host:
+        """Have a process act as a new child, which has its own descriptors and working directory for so
+        long. Raises OSError (EAGAIN)."""
+        host.acting = child = self.add(host, thread)
+        self._exchange(host, child)
+        return child
+
+    def stop_acting(self, host: Host) -> Host:
+        """All is whose it is, again; the child."""
+        child = host.acting
+        assert child is not None
+        host.acting = None
+        self._exchange(host, child)
+        return child
+
+    def act_again(self, host: Host, child: Host) -> None:
+        """As before ``stop_acting``."""
+        host.acting = child
+        self._exchange(host, child)
+
+    def acted(self, host: Host, code: int) -> bool:
+        """The child that a process acts as ends by itself. False: it acts as none."""
+        if host.acting is None:
+            return False
+        self.ended(self.stop_acting(host).process, code, 0)
+        return True
+
+    def acting(self) -> dict[int, int]:
+        """Which processes act as which of their children: those have no guest."""
+        return {
+            number: host.acting.process
+            for number, host in self.hosts().items()
+            if host.acting is not None
+        }
+
+    @staticmethod
+    def _exchange(host: Host, child: Host) -> None:
+        host.descriptors.exchange(child.descriptors)
+        host.cwd, child.cwd = child.cwd, host.cwd
+
     def ended(self, process: int, code: int, signal: int) -> None:
         """See ``protocol.Registry``."""
         gone = self._table[process]
         assert gone.host is not None
         gone.host.descriptors.close_all()
+        if gone.host.acting is not None:
+            self.drop(gone.host.acting)
         gone.host = None
         gone.ended = Ended(code, signal)
         for child in [each for each in self._table.values() if each.parent == process]:
@@ -263,6 +311,7 @@ class Processes:
                 if each.number != FIRST
             ],
             self.first.dispositions,
+            [*self.acting().items()],
         )
 
     def restore(self, state: ProcessesState) -> None:
@@ -277,3 +326,6 @@ class Processes:
             process = _Process(saved.number, saved.parent, host)
             process.borrows, process.ended = saved.borrows, saved.ended
             self._table[saved.number] = process
+        hosts = self.hosts()
+        for number, child in state.acting:
+            hosts[number].acting = hosts[child]

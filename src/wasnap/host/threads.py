@@ -25,6 +25,8 @@ MAIN_TO_ITSELF: Final = 0x3FFF_FFFF
 WAIT_NS_MAX: Final = 24 * 3600 * 1_000_000_000
 """We look again after this: some ways of waiting take no longer timeouts."""
 _I32 = b"\x7f"
+WIDE: Final = b"\x7e"
+"""What `thread-spawn` takes where memory has 64-bit addresses."""
 _EAGAIN: Final = 6
 """WASI's number for it."""
 

@@ -20,7 +20,7 @@ import msgspec
 
 from ..errors import CannotListen, CannotResume, MissingFile, UsageError
 from . import clock as clocks
-from . import futex, kinds
+from . import futex, kinds, threads
 from .clock import Clock, ClockState, SystemClock
 from .config import Files, HostConfig, Mapping
 from .descriptors import Descriptor, Descriptors, Missing, Scene
@@ -38,6 +38,7 @@ from .terminal import Terminal, TerminalState
 from .threads import Threads, ThreadsState
 from .tree.arena import Arena
 from .unknown import unknown
+from .widths import LIBC, NARROW, WIDE, Widths
 
 if TYPE_CHECKING:
     from ..instrument.abi import ImportInfo
@@ -81,7 +82,7 @@ else:  # as they come; ``HostState.from_plain`` has them read by what is importe
 _DESCRIPTORS_MAX = 65_536
 """As many as we ask this process's soft limit to allow."""
 
-WASIX = "wasix_32v1"
+WASIX, WASIX64 = WASIX_MODULES = ("wasix_32v1", "wasix_64v1")
 DIFFERENT = frozenset(
     ("fd_renumber", "fd_fdstat_get", "sock_accept", "sock_recv", "sock_send", "sock_shutdown")
 )
@@ -100,12 +101,13 @@ _OWN = frozenset(
         "signals",
         "stacks",
         "threads",
+        "acting",
         "old_wasix",
         "executed",
+        "wide",
         "_functions",
         "_older_functions",
         "_wasi_functions",
-        "_wasix_functions",
     ]
 )
 """What a process has for itself: attributes of its Host."""
@@ -198,6 +200,8 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or SystemRandom()
         self.process = FIRST
+        self.acting: Host | None = None
+        """The child that this process acts as, see ``processes.py``."""
         self.processes = Processes(self)
         self.dispositions = b""
         """What its program is to do about signals at its start: number and disposition, a byte each."""
@@ -214,6 +218,8 @@ class Host:
         """Whether the guest has an older ABI of WASIX, where some things are smaller."""
         self.executed = False
         """Whether another program was in its place before."""
+        self.wide = WIDE
+        """How wide things are in ``wasix_64v1``."""
         self._unknown_imports = config.unknown_imports
         self._standard = {
             name: fileno
@@ -235,9 +241,8 @@ class Host:
         self._given: tuple[str, ...] = ()
         self._history: History | None = None
         self._functions: dict[tuple[str, str], HostFunction] = {}
-        self._wasi_functions: dict[str, dict[str, HostFunction]] = {}
-        self._wasix_functions: dict[str, HostFunction] = {}
-        self._older_functions: dict[str, HostFunction] = {}
+        self._wasi_functions: dict[tuple[str, Widths], dict[str, HostFunction]] = {}
+        self._older_functions: dict[tuple[str, Widths], dict[str, HostFunction]] = {}
         _raise_limit()
         if self._addresses and "LISTEN_FDS" not in config.env:
             self.env.append(b"LISTEN_FDS=%d" % len(self._addresses))
@@ -268,6 +273,7 @@ class Host:
         other: Host = object.__new__(Host)
         other._share(self)
         other.process = process
+        other.acting = None
         other.args, other.env, other.cwd = self.args, self.env, self.cwd
         other.descriptors = Descriptors()
         other.threads = Threads()
@@ -279,10 +285,10 @@ class Host:
         other.explicit.ask = self.explicit.ask
         other._functions = {}
         other._wasi_functions = {}
-        other._wasix_functions = {}
         other._older_functions = {}
         other.old_wasix = False
         other.executed = False
+        other.wide = WIDE
         other.dispositions = b""
         return other
 
@@ -467,8 +473,8 @@ class Host:
         of a WASI module that we do not have, or have with another type (WasmEdge's sockets), is
         then one that gives ERRNO_NOSYS and warns, so that programs which do not need it run.
         """
-        if module == WASIX:
-            return self._wasix(name, type)
+        if module in WASIX_MODULES:
+            return self._wasix(module, name, type)
         if module.startswith("wasi_"):
             return self._wasi(module, name, type)
         if not self._functions:
@@ -477,6 +483,8 @@ class Host:
         found = self._functions.get((module, name))
         if type is None:
             return found
+        if found is not None and found.spawns and type[0] == threads.WIDE:
+            found = found._replace(params=threads.WIDE)  # it gets a pointer
         if module == futex.MODULE:  # ours, and not for guests
             found = None
         return found or unknown(module, name, type, self._unknown_imports)
@@ -488,32 +496,42 @@ class Host:
 
         if module not in wasip1.MODULES:
             return None if type is None else unknown(module, name, type, self._unknown_imports)
-        if module not in self._wasi_functions:
-            self._wasi_functions[module] = wasip1.functions(self, module)
-        found = self._wasi_functions[module].get(name)
-        if type is None or (found is not None and (found.params, found.results) == type):
-            return found
-        return wasip1.missing(module, name, *type)
+        for widths in wasip1.MODULES[module]:
+            key = (module, widths)
+            if key not in self._wasi_functions:
+                self._wasi_functions[key] = wasip1.functions(self, module, widths)
+            found = self._wasi_functions[key].get(name)
+            if type is None or (found is not None and (found.params, found.results) == type):
+                return found
+        return None if type is None else wasip1.missing(module, name, *type)
 
-    def _wasix(self, name: str, type: tuple[bytes, bytes] | None) -> HostFunction | None:
+    def _wasix(
+        self, module: str, name: str, type: tuple[bytes, bytes] | None
+    ) -> HostFunction | None:
         from . import wasix  # for the few that need it
 
-        if not self._wasix_functions:
-            self._wasix_functions = wasix.functions(self)
-            self._older_functions = wasix.older_functions(self)
-        found = self._wasix_functions.get(name)
+        widths = NARROW if module == WASIX else self.wide
+        key = (module, widths)
+        if key not in self._wasi_functions:
+            self._wasi_functions[key] = wasix.functions(self, module, widths)
+            self._older_functions[key] = wasix.older_functions(self, module, widths)
+        functions = self._wasi_functions[key]
+        found = functions.get(name)
         if type is None:
             return found
-        older = (self._older_functions.get(name), self._wasix_functions.get(name + wasix.OLDER))
+        older = (self._older_functions[key].get(name), functions.get(name + wasix.OLDER))
         for each in (found, *older):
             if each is not None and (each.params, each.results) == type:
                 return each
-        return wasix.missing(name, *type)
+        return wasix.missing(module, name, *type)
 
     def provider(self, imports: Iterable[ImportInfo]) -> Callable[[str, str], HostFunction | None]:
         """What gives a guest with these imports its functions: ``function`` with their types."""
         types = {(i.module, i.name): (i.params, i.results) for i in imports}
-        unix = any(module == WASIX for module, _ in types)
+        modules = {module for module, _ in types}
+        unix = next((module for module in (WASIX64, WASIX) if module in modules), None)
+        if unix == WASIX64:
+            self.wide = self._wide(types)
         self.old_wasix = (WASIX, "thread_local_create") in types
         join = types.get((WASIX, "proc_join"))
         self.signals.old_style = join is not None and len(join[0]) == 2
@@ -525,11 +543,22 @@ class Host:
                 return None
             type = types.get((module, name))
             if unix and name in DIFFERENT:  # a libc that has both modules means WASIX's
-                found = self.function(WASIX, name, type)
+                found = self.function(unix, name, type)
                 return None if found is None else found._replace(module=module)
             return self.function(module, name, type)
 
         return provide
+
+    def _wide(self, types: dict[tuple[str, str], tuple[bytes, bytes]]) -> Widths:
+        """wasix-libc's, if functions of preview1 are imported with 64-bit pointers."""
+        from . import wasip1
+
+        narrow, wide = (wasip1.functions(self, wasip1.PREVIEW1, each) for each in (NARROW, LIBC))
+        for (module, name), (params, _) in types.items():
+            known = module == wasip1.PREVIEW1 and name in wide
+            if known and params == wide[name].params != narrow[name].params:
+                return LIBC
+        return WIDE
 
     def is_directory(self, path: bytes) -> bool:
         """Whether there is a directory at an absolute guest path without ``..``: a mapping, what is

@@ -44,7 +44,7 @@ from wasnap.engine import (
 )
 from wasnap.errors import UsageError
 from wasnap.host import (
-    WASIX,
+    WASIX_MODULES,
     Address,
     Clock,
     Connections,
@@ -319,7 +319,7 @@ class Process:
         self._command = launch.start.args
         program = launch.load()
         config = launch.config
-        if any(imported.module == WASIX for imported in program.info.imports):
+        if any(imported.module in WASIX_MODULES for imported in program.info.imports):
             config = msgspec.structs.replace(config, own_sockets=True)
             if config.connections == "repair":
                 from wasnap.host.net import repair  # rare

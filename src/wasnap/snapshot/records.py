@@ -153,7 +153,7 @@ def restore(
     history = directory_of(saved.path)
     world.host.expect(host)
     hosts = world.host.processes.hosts()
-    if hosts.keys() != saved_by.keys():
+    if hosts.keys() - world.host.processes.acting().values() != saved_by.keys():
         raise CannotResume("the snapshot does not hold all processes that it tells of")
     for process, (record, executable, state, images) in saved_by.items():
         hosts[process].executed = executable is not None

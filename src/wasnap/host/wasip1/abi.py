@@ -1,7 +1,7 @@
 """How Python methods become functions a guest can import.
 
 The classes of this room have one method for each function of the specification. Its parameters are
-annotated ``I32`` or ``I64``; that is the wasm signature, too. A method that returns has succeeded,
+annotated; that is the wasm signature, too, once it is said how wide pointers are. A method that returns has succeeded,
 and the guest gets ERRNO_SUCCESS; it fails by raising, and ``guard`` is the one place that turns
 what was raised into an errno:
 
@@ -19,13 +19,14 @@ what was raised into an errno:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import ENAMETOOLONG
 from typing import TypeAlias
 
 from ..beneath import os_error
 from ..descriptors import NotCapable
 from ..protocol import Call, Fault, HostFunction, Memory
+from ..widths import NARROW, Widths
 from . import errno
 from .spec import (
     ERRNO_FAULT,
@@ -37,12 +38,20 @@ from .spec import (
 )
 
 I32: TypeAlias = int
-"""An unsigned 32-bit number: a pointer, size, descriptor or flags."""
+"""An unsigned 32-bit number: a descriptor or flags."""
 I64: TypeAlias = int
 """An unsigned 64-bit number."""
+Ptr: TypeAlias = int
+"""An address in the guest's memory, or the length of what lies there (witx: ``usize``)."""
+Size: TypeAlias = int
+"""A number of things (witx: ``size``)."""
+SizeAt: TypeAlias = int
+"""The address of a ``Size``, which is written there as a u32."""
+LengthAt: TypeAlias = int
+"""The address of a length, which is written there as a u32."""
 
-VALUE_TYPES = {"I32": b"\x7f", "I64": b"\x7e"}
-
+_WRITTEN = 4
+"""Bytes that methods write of a ``SizeAt`` and ``LengthAt``."""
 _PATH_BYTES_MAX = 4095
 """Linux's PATH_MAX, which counts a NUL; the same for all kinds of mappings."""
 
@@ -71,20 +80,38 @@ def guard(method: Callable[..., None]) -> Callable[..., int]:
     return call
 
 
-def host_functions(module: str, provider: object) -> list[HostFunction]:
+def host_functions(module: str, provider: object, widths: Widths = NARROW) -> list[HostFunction]:
     """The public methods of ``provider`` as functions of ``module``."""
     found = []
+    types, written = widths.value_types(), widths.written()
     for name in dir(provider):
         if name.startswith("_"):
             continue
         method = getattr(provider, name)
         annotations = method.__annotations__
-        params = b"".join(VALUE_TYPES[t] for t in annotations.values() if t in VALUE_TYPES)
+        parameters = [t for t in annotations.values() if t in types]
+        params = b"".join([types[t] for t in parameters])
+        if widths is not NARROW:
+            wide = [i for i, t in enumerate(parameters) if written.get(t, 0) > _WRITTEN]
+            method = _widened(method, wide) if wide else method
         if annotations["return"] == "NoReturn":
             found.append(HostFunction(module, name, params, b"", method))
         else:
             found.append(HostFunction(module, name, params, b"\x7f", guard(method)))
     return found
+
+
+def _widened(method: Callable[..., None], at: Sequence[int]) -> Callable[..., None]:
+    """``method``, where it writes numbers of 4 bytes at these arguments, and there is room for 8."""
+
+    def call(call: Call, *arguments: int) -> None:
+        for i in at:
+            call.memory.view(arguments[i], 2 * _WRITTEN)
+        method(call, *arguments)
+        for i in at:
+            call.memory.set_u32(arguments[i] + _WRITTEN, 0)
+
+    return call
 
 
 def missing(module: str, name: str, params: bytes, results: bytes) -> HostFunction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..protocol import OUTSIDE, Call
 from ..world import Host
 from . import errno, spec
-from .abi import I32, I64
+from .abi import I32, I64, Ptr
 
 
 class Clock:
@@ -17,13 +17,13 @@ class Clock:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def clock_res_get(self, call: Call, id: I32, resolution: I32) -> None:
+    def clock_res_get(self, call: Call, id: I32, resolution: Ptr) -> None:
         """The resolution of a clock: u64 ns at resolution."""
         if id > spec.CLOCKID_THREAD_CPUTIME_ID:
             raise errno.invalid("clock id")
         call.memory.set_u64(resolution, self._host.clock.resolution())
 
-    def clock_time_get(self, call: Call, id: I32, precision: I64, time: I32) -> None:
+    def clock_time_get(self, call: Call, id: I32, precision: I64, time: Ptr) -> None:
         """The time of a clock: u64 ns at time. ``precision`` (ns of lag allowed) is not needed."""
         call.about_to(OUTSIDE)
         clock = self._host.clock

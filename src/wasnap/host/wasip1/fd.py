@@ -21,7 +21,7 @@ from ..protocol import Call
 from ..socket import Listener
 from ..world import Host
 from . import layout, spec
-from .abi import I32, I64
+from .abi import I32, I64, Ptr, Size, SizeAt
 from .errno import invalid
 from .times import times
 
@@ -38,6 +38,7 @@ class Fd:
 
     _whence = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
     _filestat = staticmethod(layout.filestat)
+    _iovecs = staticmethod(layout.iovecs)
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -45,45 +46,45 @@ class Fd:
 
     # -- contents ---------------------------------------------------------------------------
 
-    def fd_read(self, call: Call, fd: I32, iovs: I32, iovs_len: I32, nread: I32) -> None:
+    def fd_read(self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, nread: SizeAt) -> None:
         """Read at the present offset into buffers. Like readv.
 
         iovs: iovs_len ``iovec``. AGAIN: nothing there, and NONBLOCK is set. u32 bytes at nread.
         """
         memory = call.memory
-        views = layout.iovecs(memory, iovs, iovs_len)
+        views = self._iovecs(memory, iovs, iovs_len)
         memory.set_u32(nread, self._descriptors.get(fd, r.FD_READ).read(call, views))
 
-    def fd_write(self, call: Call, fd: I32, iovs: I32, iovs_len: I32, nwritten: I32) -> None:
+    def fd_write(self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, nwritten: SizeAt) -> None:
         """Write buffers at the present offset. Like writev.
 
         iovs: iovs_len ``ciovec``. AGAIN: no room, and NONBLOCK is set. u32 bytes at nwritten.
         """
         memory = call.memory
-        views = layout.iovecs(memory, iovs, iovs_len)
+        views = self._iovecs(memory, iovs, iovs_len)
         memory.set_u32(nwritten, self._descriptors.get(fd, r.FD_WRITE).write(call, views))
 
     def fd_pread(
-        self, call: Call, fd: I32, iovs: I32, iovs_len: I32, offset: I64, nread: I32
+        self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, offset: I64, nread: SizeAt
     ) -> None:
         """Read at offset (bytes), which does not move. Like preadv. u32 bytes at nread."""
         memory = call.memory
-        views = layout.iovecs(memory, iovs, iovs_len)
+        views = self._iovecs(memory, iovs, iovs_len)
         descriptor = self._descriptors.get(fd, r.FD_READ | r.FD_SEEK)
         if descriptor.reading:
             call.about_to(*descriptor.reading)
         memory.set_u32(nread, descriptor.read_at(views, offset))
 
     def fd_pwrite(
-        self, call: Call, fd: I32, iovs: I32, iovs_len: I32, offset: I64, nwritten: I32
+        self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, offset: I64, nwritten: SizeAt
     ) -> None:
         """Write at offset (bytes), which does not move. Like pwritev. u32 bytes at nwritten."""
         memory = call.memory
-        views = layout.iovecs(memory, iovs, iovs_len)
+        views = self._iovecs(memory, iovs, iovs_len)
         descriptor = self._descriptors.get(fd, r.FD_WRITE | r.FD_SEEK)
         memory.set_u32(nwritten, descriptor.write_at(views, offset))
 
-    def fd_seek(self, call: Call, fd: I32, offset: I64, whence: I32, newoffset: I32) -> None:
+    def fd_seek(self, call: Call, fd: I32, offset: I64, whence: I32, newoffset: Ptr) -> None:
         """Move the offset. Like lseek. INVAL: before the start, or no such whence. u64 bytes.
 
         Not moving at all (CUR, 0) needs the right to tell only.
@@ -98,7 +99,7 @@ class Fd:
         position = descriptor.seek(signed(offset), self._whence[whence])
         call.memory.set_u64(newoffset, position)
 
-    def fd_tell(self, call: Call, fd: I32, offset: I32) -> None:
+    def fd_tell(self, call: Call, fd: I32, offset: Ptr) -> None:
         """The present offset: u64 bytes at offset. The right to seek is enough."""
         descriptor = self._descriptors.get(fd)
         if not descriptor.rights & (r.FD_SEEK | r.FD_TELL):
@@ -134,7 +135,7 @@ class Fd:
         """Close ``to``, and call ``fd`` so. Like dup2 and close. BADF: one is not open."""
         self._descriptors.renumber(fd, to)
 
-    def fd_fdstat_get(self, call: Call, fd: I32, stat: I32) -> None:
+    def fd_fdstat_get(self, call: Call, fd: I32, stat: Ptr) -> None:
         """Type, flags and rights: ``layout.fdstat`` (24 bytes) at stat."""
         d = self._descriptors.get(fd)
         mode = d.stat().st_mode
@@ -159,7 +160,7 @@ class Fd:
 
     # -- attributes -------------------------------------------------------------------------
 
-    def fd_filestat_get(self, call: Call, fd: I32, buf: I32) -> None:
+    def fd_filestat_get(self, call: Call, fd: I32, buf: Ptr) -> None:
         """Attributes. Like fstat. ``layout.filestat`` (64 bytes; wasi_unstable 56) at buf."""
         status = self._descriptors.get(fd, r.FD_FILESTAT_GET).stat()
         call.memory.write(buf, self._filestat(status))
@@ -177,7 +178,7 @@ class Fd:
 
     # -- directories ------------------------------------------------------------------------
 
-    def fd_prestat_get(self, call: Call, fd: I32, buf: I32) -> None:
+    def fd_prestat_get(self, call: Call, fd: I32, buf: Ptr) -> None:
         """Which kind of preopen, and the length of its name: ``layout.prestat`` (8 bytes) at buf.
 
         BADF also for what is not a preopen: that is how a guest's libc finds the end of them. So a
@@ -188,7 +189,7 @@ class Fd:
             return
         call.memory.write(buf, layout.prestat(len(self._preopen(fd, errno.EBADF))))
 
-    def fd_prestat_dir_name(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
+    def fd_prestat_dir_name(self, call: Call, fd: I32, path: Ptr, path_len: Size) -> None:
         """The guest path of a preopened directory, without NUL, at path.
 
         NAMETOOLONG: path_len is less than its length. NOTDIR: it is not a preopen.
@@ -205,7 +206,7 @@ class Fd:
         return os.fsencode(descriptor.root.mapping.guest)
 
     def fd_readdir(
-        self, call: Call, fd: I32, buf: I32, buf_len: I32, cookie: I64, bufused: I32
+        self, call: Call, fd: I32, buf: Ptr, buf_len: Ptr, cookie: I64, bufused: SizeAt
     ) -> None:
         """Read directory entries, from the one ``cookie`` stands for (0: the first).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..descriptors import Status
@@ -20,7 +20,6 @@ _MASK64 = (1 << 64) - 1
 _IOV_MAX = 1024
 """Buffers the kernel takes in one call; a guest that gives more gets a short count."""
 
-_IOVEC = struct.Struct("<II")
 _FDSTAT = struct.Struct("<BxH4xQQ")
 _FILESTAT = struct.Struct("<QQB7xQQQQQ")
 _DIRENT = struct.Struct("<QQIB3x")
@@ -32,6 +31,7 @@ FDSTAT_SIZE = _FDSTAT.size
 FILESTAT_SIZE = _FILESTAT.size
 EVENT_SIZE = _EVENT.size
 DIRENT_SIZE = _DIRENT.size
+POINTER_SIZE = 4
 
 _FILETYPES = {
     stat.S_IFBLK: spec.FILETYPE_BLOCK_DEVICE,
@@ -48,22 +48,32 @@ def filetype(mode: int) -> int:
     return _FILETYPES.get(stat.S_IFMT(mode), spec.FILETYPE_UNKNOWN)
 
 
-def iovecs(memory: Memory, ptr: int, count: int) -> list[memoryview]:
-    """``iovec`` array: windows of guest memory, empty ones left out.
+def windows(iovec: struct.Struct) -> Callable[[Memory, int, int], list[memoryview]]:
+    """What reads an array of buffers that are written so, of an address and a length: windows of guest
+    memory, empty ones left out."""
+    size, entries = iovec.size, iovec.iter_unpack
 
-    ::
+    def read(memory: Memory, ptr: int, count: int) -> list[memoryview]:
+        views: list[memoryview] = []
+        view = memory.view
+        for buffer, length in entries(view(ptr, size * count)):
+            if length:
+                views.append(view(buffer, length))
+                if len(views) == _IOV_MAX:
+                    break
+        return views
 
-        0    4      8
-        | buf | len | ... count times
-    """
-    views: list[memoryview] = []
-    view = memory.view
-    for buffer, length in _IOVEC.iter_unpack(view(ptr, 8 * count)):
-        if length:
-            views.append(view(buffer, length))
-            if len(views) == _IOV_MAX:
-                break
-    return views
+    return read
+
+
+iovecs = windows(struct.Struct("<II"))
+"""``iovec`` array.
+
+::
+
+    0    4      8
+    | buf | len | ... count times
+"""
 
 
 def fdstat(mode: int, fdflags: int, rights: int, inheriting: int) -> bytes:

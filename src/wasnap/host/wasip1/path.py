@@ -21,7 +21,7 @@ from ..mapped import Directory, Want
 from ..protocol import Call
 from ..world import Host
 from . import layout, spec
-from .abi import I32, I64, read_path
+from .abi import I32, I64, Ptr, SizeAt, read_path
 from .errno import invalid
 from .times import times
 
@@ -59,13 +59,13 @@ class Path:
         call: Call,
         fd: I32,
         dirflags: I32,
-        path: I32,
-        path_len: I32,
+        path: Ptr,
+        path_len: Ptr,
         oflags: I32,
         fs_rights_base: I64,
         fs_rights_inheriting: I64,
         fdflags: I32,
-        opened_fd: I32,
+        opened_fd: Ptr,
     ) -> None:
         """Open a file or directory; u32 descriptor at opened_fd. Like openat.
 
@@ -103,7 +103,7 @@ class Path:
         call.memory.set_u32(opened_fd, self._descriptors.add(directory.open(name, want)))
 
     def path_filestat_get(
-        self, call: Call, fd: I32, flags: I32, path: I32, path_len: I32, buf: I32
+        self, call: Call, fd: I32, flags: I32, path: Ptr, path_len: Ptr, buf: Ptr
     ) -> None:
         """Attributes. Like fstatat; flags bit 0 follows a final symbolic link.
 
@@ -119,8 +119,8 @@ class Path:
         call: Call,
         fd: I32,
         flags: I32,
-        path: I32,
-        path_len: I32,
+        path: Ptr,
+        path_len: Ptr,
         atim: I64,
         mtim: I64,
         fst_flags: I32,
@@ -131,17 +131,17 @@ class Path:
         access, modification = times(self._host.clock, atim, mtim, fst_flags)
         directory.set_times_at(name, access, modification, follow=self._follows(flags))
 
-    def path_create_directory(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
+    def path_create_directory(self, call: Call, fd: I32, path: Ptr, path_len: Ptr) -> None:
         """Create a directory. Like mkdirat. EXIST."""
         directory = self._directory(fd, r.PATH_CREATE_DIRECTORY)
         directory.make_directory(read_path(call.memory, path, path_len))
 
-    def path_remove_directory(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
+    def path_remove_directory(self, call: Call, fd: I32, path: Ptr, path_len: Ptr) -> None:
         """Remove an empty directory. Like unlinkat(AT_REMOVEDIR). NOTEMPTY, NOTDIR."""
         directory = self._directory(fd, r.PATH_REMOVE_DIRECTORY)
         directory.remove_directory(read_path(call.memory, path, path_len))
 
-    def path_unlink_file(self, call: Call, fd: I32, path: I32, path_len: I32) -> None:
+    def path_unlink_file(self, call: Call, fd: I32, path: Ptr, path_len: Ptr) -> None:
         """Remove a name of what is not a directory. Like unlinkat. ISDIR, NOTDIR (a slash)."""
         directory = self._directory(fd, r.PATH_UNLINK_FILE)
         directory.unlink(read_path(call.memory, path, path_len))
@@ -150,11 +150,11 @@ class Path:
         self,
         call: Call,
         fd: I32,
-        old_path: I32,
-        old_path_len: I32,
+        old_path: Ptr,
+        old_path_len: Ptr,
         new_fd: I32,
-        new_path: I32,
-        new_path_len: I32,
+        new_path: Ptr,
+        new_path_len: Ptr,
     ) -> None:
         """Give another name, replacing what had it. Like renameat. XDEV, NOTEMPTY, ISDIR."""
         source = self._directory(fd, r.PATH_RENAME_SOURCE)
@@ -167,11 +167,11 @@ class Path:
         call: Call,
         old_fd: I32,
         old_flags: I32,
-        old_path: I32,
-        old_path_len: I32,
+        old_path: Ptr,
+        old_path_len: Ptr,
         new_fd: I32,
-        new_path: I32,
-        new_path_len: I32,
+        new_path: Ptr,
+        new_path_len: Ptr,
     ) -> None:
         """Give a second name. Like linkat. EXIST, PERM (a directory), XDEV.
 
@@ -187,11 +187,11 @@ class Path:
     def path_symlink(
         self,
         call: Call,
-        old_path: I32,
-        old_path_len: I32,
+        old_path: Ptr,
+        old_path_len: Ptr,
         fd: I32,
-        new_path: I32,
-        new_path_len: I32,
+        new_path: Ptr,
+        new_path_len: Ptr,
     ) -> None:
         """Create a symbolic link to old_path. Like symlinkat. EXIST; PERM: old_path is absolute."""
         directory = self._directory(fd, r.PATH_SYMLINK)
@@ -202,11 +202,11 @@ class Path:
         self,
         call: Call,
         fd: I32,
-        path: I32,
-        path_len: I32,
-        buf: I32,
-        buf_len: I32,
-        bufused: I32,
+        path: Ptr,
+        path_len: Ptr,
+        buf: Ptr,
+        buf_len: Ptr,
+        bufused: SizeAt,
     ) -> None:
         """The target of a symbolic link, cut off at buf_len bytes, without NUL, at buf.
 

@@ -17,7 +17,7 @@ from ..descriptors import Descriptor, NotCapable
 from ..protocol import OUTSIDE, Call, Stop, Suspended
 from ..world import Host
 from . import errno, layout, spec
-from .abi import I32
+from .abi import Ptr, Size, SizeAt
 from .layout import Subscription
 
 _WAIT_NS_MAX = 24 * 3600 * 1_000_000_000
@@ -33,7 +33,7 @@ class Poll:
         self._host = host
 
     def poll_oneoff(
-        self, call: Call, in_: I32, out: I32, nsubscriptions: I32, nevents: I32
+        self, call: Call, in_: Ptr, out: Ptr, nsubscriptions: Size, nevents: SizeAt
     ) -> None:
         """Wait until at least one of the subscriptions has happened. Like poll.
 

@@ -12,7 +12,7 @@ from ..protocol import OUTSIDE, Call, Exit
 from ..signals import usual_effect
 from ..world import Host
 from . import spec
-from .abi import I32
+from .abi import I32, Ptr
 from .errno import invalid
 
 
@@ -46,7 +46,7 @@ class Process:
         """Let other threads run. Writes nothing, never fails."""
         time.sleep(0)
 
-    def random_get(self, call: Call, buf: I32, buf_len: I32) -> None:
+    def random_get(self, call: Call, buf: Ptr, buf_len: Ptr) -> None:
         """Fill buf_len bytes at buf with random data. FAULT."""
         call.about_to(OUTSIDE)
         self._host.random.fill(call.memory.view(buf, buf_len))

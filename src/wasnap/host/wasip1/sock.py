@@ -19,7 +19,7 @@ from ..protocol import Call
 from ..socket import Listener, peek, receive, shutdown
 from ..world import Host
 from . import layout
-from .abi import I32
+from .abi import I32, Ptr, SizeAt
 from .errno import invalid
 
 _RIFLAGS_RECV_PEEK = 1 << 0
@@ -30,6 +30,8 @@ SDFLAGS = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
 class Sock:
     """Sockets."""
 
+    _iovecs = staticmethod(layout.iovecs)
+
     def __init__(self, host: Host) -> None:
         self._descriptors = host.descriptors
 
@@ -39,7 +41,7 @@ class Sock:
             raise os_error(errno.ENOTSOCK)
         return self._descriptors.get(fd, right)
 
-    def sock_accept(self, call: Call, fd: I32, flags: I32, result: I32) -> None:
+    def sock_accept(self, call: Call, fd: I32, flags: I32, result: Ptr) -> None:
         """Accept a connection; u32 descriptor at result. Like accept. flags: fdflags of the new
         one: NONBLOCK or 0. AGAIN: there is none, and fd is NONBLOCK. INVAL: fd does not listen,
         or other flags.
@@ -58,11 +60,11 @@ class Sock:
         self,
         call: Call,
         fd: I32,
-        ri_data: I32,
-        ri_data_len: I32,
+        ri_data: Ptr,
+        ri_data_len: Ptr,
         ri_flags: I32,
-        ro_datalen: I32,
-        ro_flags: I32,
+        ro_datalen: SizeAt,
+        ro_flags: Ptr,
     ) -> None:
         """Receive into buffers. Like recv. u32 bytes at ro_datalen, u16 flags (none) at ro_flags.
 
@@ -74,7 +76,7 @@ class Sock:
             raise invalid("riflags")
         memory = call.memory
         memory.u16(ro_flags)
-        views = layout.iovecs(memory, ri_data, ri_data_len)
+        views = self._iovecs(memory, ri_data, ri_data_len)
         if ri_flags & _RIFLAGS_RECV_PEEK:
             n = peek(call, descriptor, views)
         elif ri_flags & _RIFLAGS_RECV_WAITALL:
@@ -85,7 +87,7 @@ class Sock:
         memory.set_u16(ro_flags, 0)
 
     def sock_send(
-        self, call: Call, fd: I32, si_data: I32, si_data_len: I32, si_flags: I32, so_datalen: I32
+        self, call: Call, fd: I32, si_data: Ptr, si_data_len: Ptr, si_flags: I32, so_datalen: SizeAt
     ) -> None:
         """Send buffers. Like send. si_data: si_data_len ``ciovec``. u32 bytes at so_datalen.
 
@@ -94,7 +96,7 @@ class Sock:
         descriptor = self._socket(fd, r.FD_WRITE)
         if si_flags:
             raise invalid("siflags")
-        views = layout.iovecs(call.memory, si_data, si_data_len)
+        views = self._iovecs(call.memory, si_data, si_data_len)
         call.memory.set_u32(so_datalen, descriptor.write(call, views))
 
     def sock_shutdown(self, call: Call, fd: I32, how: I32) -> None:

@@ -9,7 +9,7 @@ from ..beneath import os_error
 from ..epoll import Entry, Epoll
 from ..event import Event
 from ..protocol import Call
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr, SizeAt
 from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
@@ -29,7 +29,7 @@ class Waiting:
         self._host = host
         self._descriptors = host.descriptors
 
-    def fd_event(self, call: Call, initial_val: I64, flags: I32, result: I32) -> None:
+    def fd_event(self, call: Call, initial_val: I64, flags: I32, result: Ptr) -> None:
         """A counter: u32 descriptor at result. Like eventfd.
 
         flags: bit 0 a semaphore, bit 2 NONBLOCK (as the libc has it). INVAL: initial_val has all bits set.
@@ -41,7 +41,7 @@ class Waiting:
         made = Event(initial_val, flags & r.NONBLOCK, semaphore=semaphore, once=once)
         call.memory.set_u32(result, self._descriptors.add(made))
 
-    def epoll_create(self, call: Call, result: I32) -> None:
+    def epoll_create(self, call: Call, result: Ptr) -> None:
         """An empty list: u32 descriptor at result. Like epoll_create."""
         call.memory.u32(result)
         call.memory.set_u32(result, self._descriptors.add(Epoll()))
@@ -52,7 +52,7 @@ class Waiting:
             raise invalid("epfd")
         return found
 
-    def epoll_ctl(self, call: Call, epfd: I32, op: I32, fd: I32, event: I32) -> None:
+    def epoll_ctl(self, call: Call, epfd: I32, op: I32, fd: I32, event: Ptr) -> None:
         """Add fd to a list (0), change its entry (3), do what fits (1), remove it (2). Like epoll_ctl.
 
         event: ``layout.epoll_event`` (32 bytes). BADF; INVAL: epfd is no list, or no such op; EXIST; NOENT;
@@ -74,7 +74,7 @@ class Waiting:
             raise invalid("epoll_ctl")
 
     def epoll_wait(
-        self, call: Call, epfd: I32, event: I32, maxevents: I32, timeout: I64, result: I32
+        self, call: Call, epfd: I32, event: Ptr, maxevents: I32, timeout: I64, result: SizeAt
     ) -> None:
         """Wait until something in the list is ready. Like epoll_wait.
 

@@ -12,8 +12,9 @@ from ..protocol import Call
 from ..wasip1 import fd as preview1_fd
 from ..wasip1 import path as preview1_path
 from ..wasip1 import spec
-from ..wasip1.abi import I32, I64, read_path
+from ..wasip1.abi import I32, I64, LengthAt, Ptr, read_path
 from ..wasip1.errno import invalid
+from ..wasip1.layout import POINTER_SIZE
 from ..world import Host
 from .anywhere import Anywhere
 
@@ -26,7 +27,7 @@ class Fd(preview1_fd.Fd):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
 
-    def fd_fdstat_get(self, call: Call, fd: I32, stat: I32) -> None:
+    def fd_fdstat_get(self, call: Call, fd: I32, stat: Ptr) -> None:
         """As in preview1; a socket may also be one of datagrams."""
         super().fd_fdstat_get(call, fd, stat)
         descriptor = self._descriptors.get(fd)
@@ -45,12 +46,12 @@ class Fd(preview1_fd.Fd):
                 raise os_error(errno.ENOTSUP)
         self._descriptors.duplicate_as(fd, to)
 
-    def fd_dup(self, call: Call, fd: I32, result: I32) -> None:
+    def fd_dup(self, call: Call, fd: I32, result: Ptr) -> None:
         """A duplicate with the lowest free number: u32 at result. Like dup."""
         call.memory.u32(result)
         call.memory.set_u32(result, self._descriptors.duplicate(fd))
 
-    def fd_dup2(self, call: Call, fd: I32, min_result_fd: I32, cloexec: I32, result: I32) -> None:
+    def fd_dup2(self, call: Call, fd: I32, min_result_fd: I32, cloexec: I32, result: Ptr) -> None:
         """A duplicate with a number of at least min_result_fd: u32 at result. Like F_DUPFD.
 
         cloexec: not 0 for F_DUPFD_CLOEXEC. INVAL: min_result_fd is too large.
@@ -61,14 +62,14 @@ class Fd(preview1_fd.Fd):
             self._descriptors.cloexec.add(new)
         call.memory.set_u32(result, new)
 
-    def fd_pipe(self, call: Call, reader: I32, writer: I32) -> None:
+    def fd_pipe(self, call: Call, reader: Ptr, writer: Ptr) -> None:
         """A pipe: u32 descriptors at reader and writer. Like pipe."""
         call.memory.u32(reader)
         call.memory.u32(writer)
         for end, at in zip(pipe.new(), (reader, writer), strict=True):
             call.memory.set_u32(at, self._descriptors.add(end))
 
-    def fd_fdflags_get(self, call: Call, fd: I32, flags: I32) -> None:
+    def fd_fdflags_get(self, call: Call, fd: I32, flags: Ptr) -> None:
         """The flags of the number, not of what is open: u16 at flags, bit 0 CLOEXEC."""
         self._descriptors.get(fd)
         cloexec = fd in self._descriptors.cloexec
@@ -89,6 +90,8 @@ class Path(preview1_path.Path):
     """Names. Relative paths are so to a descriptor, also here: a libc keeps the working directory in
     the guest, too, and makes them absolute itself."""
 
+    _pointer_size = POINTER_SIZE
+
     def __init__(self, host: Host) -> None:
         super().__init__(host)
 
@@ -100,14 +103,14 @@ class Path(preview1_path.Path):
         call: Call,
         fd: I32,
         dirflags: I32,
-        path: I32,
-        path_len: I32,
+        path: Ptr,
+        path_len: Ptr,
         oflags: I32,
         fs_rights_base: I64,
         fs_rights_inheriting: I64,
         fdflags: I32,
         fdflagsext: I32,
-        opened_fd: I32,
+        opened_fd: Ptr,
     ) -> None:
         """``path_open``, with the flags of the new number. INVAL: others than CLOEXEC."""
         if fdflagsext & ~_CLOEXEC:
@@ -127,22 +130,22 @@ class Path(preview1_path.Path):
         if fdflagsext & _CLOEXEC:
             self._descriptors.cloexec.add(call.memory.u32(opened_fd))
 
-    def getcwd(self, call: Call, path: I32, path_len: I32) -> None:
+    def getcwd(self, call: Call, path: Ptr, path_len: LengthAt) -> None:
         """The working directory, at path, with a NUL if there is room for one.
 
-        u32 at path_len: bytes there are; it becomes the path's length. RANGE: too few (there is
+        A length at path_len: bytes there are; it becomes the path's length. RANGE: too few (there is
         no NUL needed to fit).
         """
         memory = call.memory
         cwd = self._host.cwd
-        room = memory.u32(path_len)
+        room = int.from_bytes(memory.read(path_len, self._pointer_size), "little")
         memory.view(path, min(room, len(cwd)))
         memory.set_u32(path_len, len(cwd))
         if room < len(cwd):
             raise os_error(errno.ERANGE)
         memory.write(path, cwd + b"\0" if room > len(cwd) else cwd)
 
-    def chdir(self, call: Call, path: I32, path_len: I32) -> None:
+    def chdir(self, call: Call, path: Ptr, path_len: Ptr) -> None:
         """Set the working directory; a relative path is one from there. NOENT, NOTDIR."""
         name = read_path(call.memory, path, path_len)
         if not name:

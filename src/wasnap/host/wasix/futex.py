@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..futex import TIMED_OUT
 from ..protocol import Call
-from ..wasip1.abi import I32
+from ..wasip1.abi import I32, Ptr
 from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
@@ -19,7 +19,7 @@ class Futex:
     def __init__(self, host: Host) -> None:
         self._futexes = host.futexes
 
-    def futex_wait(self, call: Call, futex: I32, expected: I32, timeout: I32, woken: I32) -> None:
+    def futex_wait(self, call: Call, futex: Ptr, expected: I32, timeout: Ptr, woken: Ptr) -> None:
         """Wait while the u32 at futex is ``expected``, until somebody wakes us. Like FUTEX_WAIT.
 
         timeout: ``layout.option_timestamp`` (ns from now). u8 at woken: 0 if the time was over,
@@ -33,11 +33,11 @@ class Futex:
         result = self._futexes.wait(call, 0, futex, _WORD, expected, timeout_ns)
         memory.set_u8(woken, result != TIMED_OUT)
 
-    def futex_wake(self, call: Call, futex: I32, woken: I32) -> None:
+    def futex_wake(self, call: Call, futex: Ptr, woken: Ptr) -> None:
         """Wake the first that waits there. u8 at woken: whether there was one."""
         self._wake(call, futex, 1, woken)
 
-    def futex_wake_all(self, call: Call, futex: I32, woken: I32) -> None:
+    def futex_wake_all(self, call: Call, futex: Ptr, woken: Ptr) -> None:
         """Wake all that wait there. u8 at woken: whether there was one."""
         self._wake(call, futex, _ALL, woken)
 

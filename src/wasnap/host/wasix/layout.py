@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ..beneath import os_error
@@ -22,12 +23,13 @@ _OPTION_SOME = 1
 _JOIN = struct.Struct("<BxHH")
 _NOTHING, _EXIT_NORMAL, _EXIT_SIGNAL = range(3)
 _FD_OP = struct.Struct("<B3xIIIIIHxxxxxxQQHH4x")
+_WIDE_FD_OP = struct.Struct("<B3xII4xQQIHxxQQHH4x")
 
 TTY_SIZE = _TTY.size
-THREAD_START_SIZE = 64
+THREAD_START_POINTERS = 16
 STACK_SNAPSHOT_SIZE = 24
 JOIN_STATUS_SIZE = _JOIN.size
-FD_OP_SIZE = _FD_OP.size
+PROCESS_HANDLES_SIZE = 28
 
 
 class TtyFields(NamedTuple):
@@ -222,6 +224,19 @@ def join_status(ended: Ended | None) -> bytes:
     return _JOIN.pack(_EXIT_NORMAL, ended.code & 0xFFFF, 0)
 
 
+def process_handles(pid: int, ends: Sequence[int | None]) -> bytes:
+    """``process_handles``: ``ends``, of pipes to stdin, stdout and stderr.
+
+    ::
+
+        0     4     5  8    12    13 16   20    21 24   28
+        | pid | tag |  | fd | tag |  | fd | tag |  | fd |      tag: 0 none, 1 some
+    """
+    return struct.pack("<I", pid) + b"".join(
+        struct.pack("<B3xI", end is not None, end or 0) for end in ends
+    )
+
+
 class FdOp(NamedTuple):
     """``proc_spawn_fd_op``: ``cmd`` 0 close fd, 1 dup2 (src_fd, fd), 2 open as fd, 3 chdir, 4 fchdir."""
 
@@ -238,12 +253,29 @@ class FdOp(NamedTuple):
     fdflagsext: int
 
 
-def read_fd_op(memory: Memory, ptr: int) -> FdOp:
-    """``proc_spawn_fd_op``.
+def read_fd_ops(memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    """``proc_spawn_fd_op`` array.
 
     ::
 
         0     1  4    8        12     16         20         24       26 32       40          48        50          52 56
         | cmd |  | fd | src_fd | path | path_len | dirflags | oflags |  | rights | inheriting| fdflags | fdflagsext |  |
     """
-    return FdOp(*_FD_OP.unpack(memory.read(ptr, FD_OP_SIZE)))
+    return _fd_ops(_FD_OP, memory, ptr, count)
+
+
+def read_wide_fd_ops(memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    """The same with pointers of 64 bits.
+
+    ::
+
+        0     1  4    8        12 16     24         32         36       38 40
+        | cmd |  | fd | src_fd |  | path | path_len | dirflags | oflags |  |
+        40       48           56        58           60 64
+        | rights | inheriting | fdflags | fdflagsext |  |
+    """
+    return _fd_ops(_WIDE_FD_OP, memory, ptr, count)
+
+
+def _fd_ops(kind: struct.Struct, memory: Memory, ptr: int, count: int) -> list[FdOp]:
+    return [FdOp(*fields) for fields in kind.iter_unpack(memory.read(ptr, kind.size * count))]

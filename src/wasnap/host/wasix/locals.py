@@ -10,7 +10,7 @@ import errno
 
 from ..beneath import os_error
 from ..protocol import Call
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr
 from ..world import Host
 
 
@@ -20,7 +20,7 @@ class Locals:
     def __init__(self, host: Host) -> None:
         self._threads = host.threads
 
-    def thread_local_create(self, call: Call, user_data: I64, key: I32) -> None:
+    def thread_local_create(self, call: Call, user_data: I64, key: Ptr) -> None:
         """A new key, under which all threads have 0: u32 at key."""
         call.memory.u32(key)
         call.memory.set_u32(key, self._threads.create_key())
@@ -37,7 +37,7 @@ class Locals:
             raise os_error(errno.EINVAL)
         values[call.thread] = value
 
-    def thread_local_get(self, call: Call, key: I32, value: I32) -> None:
+    def thread_local_get(self, call: Call, key: I32, value: Ptr) -> None:
         """It, or 0: u64 at value. INVAL: there is no such key."""
         values = self._threads.values(key)
         if values is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..protocol import Call
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr
 from ..world import Host
 from .sock import Sock
 
@@ -34,7 +34,7 @@ class Older:
         stack_base: I64,
         stack_start: I64,
         reactor: I32,
-        tid: I32,
+        tid: Ptr,
     ) -> None:
         """Start a thread in ``_start_thread`` with the two halves of user_data, the lower first. u32 number at tid.
 
@@ -45,6 +45,6 @@ class Older:
         number = self._threads.start_with(call, lambda _: halves, stack_base & 0xFFFF_FFFF)
         call.memory.set_u32(tid, number)
 
-    def sock_accept(self, call: Call, fd: I32, flags: I32, result: I32, addr: I32) -> None:
+    def sock_accept(self, call: Call, fd: I32, flags: I32, result: Ptr, addr: Ptr) -> None:
         """See ``Sock.sock_accept_v2``."""
         self._sock.sock_accept_v2(call, fd, flags, result, addr)

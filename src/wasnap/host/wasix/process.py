@@ -6,13 +6,12 @@ Other programs are in programs.py.
 from __future__ import annotations
 
 import errno
-from typing import NoReturn
 
 from ..beneath import os_error
 from ..processes import Ended
 from ..protocol import FORKED, Call, Exit, Unwind
 from ..wasip1 import process, spec
-from ..wasip1.abi import I32
+from ..wasip1.abi import I32, Ptr
 from ..world import Host
 from . import layout
 
@@ -26,20 +25,21 @@ class Process(process.Process):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
 
-    def proc_exit2(self, call: Call, rval: I32) -> NoReturn:
-        """As ``proc_exit``: they differ after ``proc_fork_env``."""
-        raise Exit(rval)
+    def proc_exit2(self, call: Call, rval: I32) -> None:
+        """As ``proc_exit``; but after ``proc_fork_env`` the child ends, and the process goes on from here."""
+        if not self._host.processes.acted(self._host, rval):
+            raise Exit(rval)
 
-    def proc_id(self, call: Call, pid: I32) -> None:
+    def proc_id(self, call: Call, pid: Ptr) -> None:
         """The number of this process: u32 at pid."""
-        call.memory.set_u32(pid, self._host.process)
+        call.memory.set_u32(pid, (self._host.acting or self._host).process)
 
-    def proc_parent(self, call: Call, pid: I32, parent: I32) -> None:
+    def proc_parent(self, call: Call, pid: I32, parent: Ptr) -> None:
         """The number of a process's parent, 0 if it has none: u32 at parent. SRCH: there is no such
         process."""
         call.memory.set_u32(parent, self._host.processes.parent(pid))
 
-    def proc_fork(self, call: Call, copy_memory: I32, pid: I32) -> None:
+    def proc_fork(self, call: Call, copy_memory: I32, pid: Ptr) -> None:
         """A child that goes on here with a copy of all memory, and of the calling thread alone. The
         other threads stand still for the copy: it is of one moment.
 
@@ -76,7 +76,20 @@ class Process(process.Process):
         processes.wait_for_return(self._host, call, number)
         call.memory.set_u32(pid, number)
 
-    def proc_join(self, call: Call, pid: I32, flags: I32, status: I32) -> None:
+    def proc_fork_env(self, call: Call, pid: Ptr) -> None:
+        """Act as a new child: u32 at pid, its number. A libc makes vfork of it, by setjmp and longjmp.
+
+        The guest goes on as it is, in the same memory, with the child's number, descriptors and working
+        directory: a copy of its own, which it gets back when the child ends (``proc_exit2``) or is
+        another program (``proc_exec3`` and its kin): both then return. NOTSUP: it acts as one already,
+        or has other threads. AGAIN: there cannot be one more.
+        """
+        call.memory.u32(pid)
+        if self._host.acting is not None or not call.alone():
+            raise os_error(errno.ENOTSUP)
+        call.memory.set_u32(pid, self._host.processes.act(self._host, call.thread).process)
+
+    def proc_join(self, call: Call, pid: Ptr, flags: I32, status: Ptr) -> None:
         """Wait for a child to end. Like waitpid.
 
         pid: a ``layout.option_pid``, which child, or any; it becomes the number of the one that has
@@ -99,7 +112,7 @@ class Older:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def proc_join(self, call: Call, pid: I32, code: I32) -> None:
+    def proc_join(self, call: Call, pid: Ptr, code: Ptr) -> None:
         """Wait for a child to end: u32 number at pid, all ones for any; u32 exit code at code.
 
         CHILD: there is none, or not this one.

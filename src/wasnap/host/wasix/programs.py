@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NoReturn
 
+from .. import pipe
 from .. import rights as r
 from ..beneath import os_error
+from ..descriptors import Descriptor
 from ..mapped import Directory, Want
-from ..protocol import Call, Exec, Exit, Fault, Loaded
+from ..protocol import Call, Exec, Exit, Loaded
 from ..signals import SignalsState
 from ..wasip1 import errno as wasi
 from ..wasip1 import spec
-from ..wasip1.abi import I32, read_path
+from ..wasip1.abi import I32, Ptr, guard, read_path
 from ..wasip1.errno import invalid
 from ..world import Host
 from . import layout
@@ -31,15 +32,19 @@ _PATH = (b"/usr/local/bin", b"/bin", b"/usr/bin")
 _CLOSE, _DUP2, _OPEN, _CHDIR, _FCHDIR = range(5)
 """``layout.FdOp.cmd``."""
 _CLOEXEC = 1 << 0
+_PIPED, _INHERIT, *_CLOSED = range(4)
+"""``stdio_mode``: piped, inherit; null and log, for which there is nothing."""
 
 
 class Programs:
     """Other programs."""
 
+    _fd_ops = staticmethod(layout.read_fd_ops)
+
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def proc_exec(self, call: Call, name: I32, name_len: I32, args: I32, args_len: I32) -> NoReturn:
+    def proc_exec(self, call: Call, name: Ptr, name_len: Ptr, args: Ptr, args_len: Ptr) -> None:
         """Go on as another program, with the same environment.
 
         Descriptors without CLOEXEC, working directory and alarms stay; all other threads are over. If
@@ -50,28 +55,28 @@ class Programs:
     def proc_exec2(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
-    ) -> NoReturn:
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
+    ) -> None:
         """``proc_exec`` with another environment."""
         self._exec_or_end(call, (name, name_len), (args, args_len), (envs, envs_len))
 
     def proc_exec3(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
         search_path: I32,
-        path: I32,
-        path_len: I32,
+        path: Ptr,
+        path_len: Ptr,
     ) -> None:
         """``proc_exec2`` that returns if it cannot be had. Like execve, or, with search_path, execvpe.
 
@@ -86,20 +91,20 @@ class Programs:
     def proc_spawn2(
         self,
         call: Call,
-        name: I32,
-        name_len: I32,
-        args: I32,
-        args_len: I32,
-        envs: I32,
-        envs_len: I32,
-        fd_ops: I32,
-        fd_ops_len: I32,
-        signal_dispositions: I32,
-        signal_dispositions_len: I32,
+        name: Ptr,
+        name_len: Ptr,
+        args: Ptr,
+        args_len: Ptr,
+        envs: Ptr,
+        envs_len: Ptr,
+        fd_ops: Ptr,
+        fd_ops_len: Ptr,
+        signal_dispositions: Ptr,
+        signal_dispositions_len: Ptr,
         search_path: I32,
-        path: I32,
-        path_len: I32,
-        pid: I32,
+        path: Ptr,
+        path_len: Ptr,
+        pid: Ptr,
     ) -> None:
         """A child that is another program: u32 number at pid. Like posix_spawn.
 
@@ -109,21 +114,91 @@ class Programs:
         """
         memory = call.memory
         memory.u32(pid)
-        size = layout.FD_OP_SIZE
-        operations = [layout.read_fd_op(memory, fd_ops + i * size) for i in range(fd_ops_len)]
+        operations = self._fd_ops(memory, fd_ops, fd_ops_len)
         dispositions = memory.read(signal_dispositions, 2 * signal_dispositions_len)
         directories = _directories(call, search_path, path, path_len)
         loaded = self._find(call, read_path(memory, name, name_len), directories)
-        host, processes = self._host, self._host.processes
-        child = processes.add(host, call.thread)
-        try:
+
+        def prepare(child: Host) -> None:
             for operation in operations:
                 _carry_out(call, child, operation)
-            env = _entries(call, envs, envs_len) if envs else None
-            program = child.successor(_entries(call, args, args_len), env)
-            program.cwd = child.cwd
+            child.dispositions = dispositions
+
+        env = _entries(call, envs, envs_len) if envs else None
+        child = self._spawn(call, loaded, _entries(call, args, args_len), env, prepare)
+        memory.set_u32(pid, child)
+
+    def proc_spawn(
+        self,
+        call: Call,
+        name: Ptr,
+        name_len: Ptr,
+        chroot: I32,
+        args: Ptr,
+        args_len: Ptr,
+        preopen: Ptr,
+        preopen_len: Ptr,
+        stdin: I32,
+        stdout: I32,
+        stderr: I32,
+        working_dir: Ptr,
+        working_dir_len: Ptr,
+        handles: Ptr,
+    ) -> None:
+        """A child that is another program: ``layout.process_handles`` (28 bytes) at handles. The first
+        version of ``proc_spawn2``, with the same environment.
+
+        stdin, stdout, stderr: 0 a pipe, whose other end is ours, 1 the same as ours, 2 and 3 closed.
+        working_dir: where it begins, a path from where we are. NOTSUP: chroot, or mappings of its own
+        (preopen). INVAL: no such way. The rest as for ``proc_exec3``; NOTDIR.
+        """
+        memory = call.memory
+        memory.view(handles, layout.PROCESS_HANDLES_SIZE)
+        ways = [way & 0xFF for way in (stdin, stdout, stderr)]
+        if any(way not in (_PIPED, _INHERIT, *_CLOSED) for way in ways):
+            raise invalid("stdio_mode")
+        if chroot & 0xFF or memory.read(preopen, preopen_len).strip(b"\r\n"):
+            raise os_error(errno.ENOTSUP)
+        directory = self._host.absolute(read_path(memory, working_dir, working_dir_len))
+        loaded = self._find(call, read_path(memory, name, name_len), ())
+        ours: dict[int, Descriptor] = {}
+
+        def prepare(child: Host) -> None:
+            _change_directory(child, directory)
+            for number, way in enumerate(ways):
+                if way == _PIPED:
+                    reader, writer = pipe.new()
+                    ours[number], theirs = (reader, writer) if number else (writer, reader)
+                    child.descriptors.add_as(theirs, number)
+                elif way in _CLOSED and child.descriptors.find(number) is not None:
+                    child.descriptors.close(number)
+
+        try:
+            child = self._spawn(call, loaded, _entries(call, args, args_len), None, prepare)
+        except BaseException:
+            for end in ours.values():
+                end.close()
+            raise
+        numbers = {number: self._host.descriptors.add(end) for number, end in ours.items()}
+        memory.write(handles, layout.process_handles(child, [*map(numbers.get, range(3))]))
+
+    def _spawn(
+        self,
+        call: Call,
+        loaded: Loaded,
+        args: list[bytes],
+        env: list[bytes] | None,
+        prepare: Callable[[Host], None],
+    ) -> int:
+        """A child that is this program: its number. ``prepare``: what is done to its descriptors and
+        working directory first. Raises OSError."""
+        processes = self._host.processes
+        child = processes.add(self._host, call.thread)
+        try:
+            prepare(child)
+            program = child.successor(args, env)
             program.signals.restore(SignalsState())
-            program.dispositions = dispositions
+            program.dispositions = child.dispositions
             made = call.make(child.process, loaded, program.provider)
             try:
                 processes.execute(child, program)
@@ -135,7 +210,7 @@ class Programs:
         except BaseException:
             processes.drop(child)
             raise
-        memory.set_u32(pid, child.process)
+        return child.process
 
     def _exec_or_end(
         self,
@@ -143,13 +218,10 @@ class Programs:
         name: tuple[int, int],
         args: tuple[int, int],
         env: tuple[int, int] | None,
-    ) -> NoReturn:
-        try:
-            self._exec(call, name, args, env, ())
-        except OSError as error:
-            raise Exit(wasi.of(error)) from None
-        except Fault:
-            raise Exit(spec.ERRNO_FAULT) from None
+    ) -> None:
+        code = guard(self._exec)(call, name, args, env, ())
+        if code and not self._host.processes.acted(self._host, code):
+            raise Exit(code)
 
     def _exec(
         self,
@@ -158,9 +230,13 @@ class Programs:
         args: tuple[int, int],
         env: tuple[int, int] | None,
         directories: Sequence[bytes],
-    ) -> NoReturn:
+    ) -> None:
+        """Returns if a child that we act as is the program then."""
         loaded = self._find(call, read_path(call.memory, *name), directories)
         entries = None if env is None else _entries(call, *env)
+        if self._host.acting is not None:
+            self._exec_child(call, loaded, _entries(call, *args), entries)
+            return
         with call.still() if call.may_stop() else nullcontext():  # or they find nothing open
             program = self._host.successor(_entries(call, *args), entries)
             made = call.make(self._host.process, loaded, program.provider)
@@ -170,6 +246,25 @@ class Programs:
                 made.close()
                 raise
             raise Exec(made)
+
+    def _exec_child(
+        self, call: Call, loaded: Loaded, args: list[bytes], env: list[bytes] | None
+    ) -> None:
+        """Make the child that we act as this program. Raises OSError; we then still act as it."""
+        host, processes = self._host, self._host.processes
+        child = processes.stop_acting(host)
+        try:
+            program = child.successor(args, env)
+            made = call.make(child.process, loaded, program.provider)
+        except BaseException:
+            processes.act_again(host, child)
+            raise
+        processes.execute(child, program)
+        try:
+            call.begin(made)
+        except OSError as error:  # there is no way back
+            made.close()
+            processes.ended(program.process, wasi.of(error), 0)
 
     def _find(self, call: Call, name: bytes, directories: Sequence[bytes]) -> Loaded:
         """The code of a program. Raises OSError."""
@@ -245,14 +340,18 @@ def _carry_out(call: Call, child: Host, operation: layout.FdOp) -> None:
         else:
             descriptors.cloexec.discard(operation.fd)
     elif operation.cmd == _CHDIR:
-        wanted = child.absolute(name)
-        if not child.is_directory(wanted):
-            raise os_error(errno.ENOTDIR)
-        child.cwd = wanted
+        _change_directory(child, child.absolute(name))
     elif operation.cmd == _FCHDIR:
         raise os_error(errno.ENOTSUP)
     else:
         raise invalid("fd operation")
+
+
+def _change_directory(child: Host, wanted: bytes) -> None:
+    """Raises OSError (ENOENT, ENOTDIR)."""
+    if not child.is_directory(wanted):
+        raise os_error(errno.ENOTDIR)
+    child.cwd = wanted
 
 
 def _want(operation: layout.FdOp) -> Want:

@@ -12,7 +12,7 @@ from .. import threads
 from ..beneath import os_error
 from ..protocol import Call
 from ..signals import NAMES, Signal
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr, SizeAt
 from ..wasip1.errno import invalid
 from ..world import Host
 
@@ -33,7 +33,7 @@ class Signals:
         self._host = host
         self._signals = host.signals
 
-    def callback_signal(self, call: Call, name: I32, name_len: I32) -> None:
+    def callback_signal(self, call: Call, name: Ptr, name_len: Ptr) -> None:
         """Name the export that is called with each signal's number, an i32. Returns nothing.
 
         If there is no such export, signals wait until there is.
@@ -51,7 +51,7 @@ class Signals:
 
     def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
         """Send a signal to a process. Like kill. SRCH: there is no such process."""
-        if pid == self._host.process:
+        if pid == (self._host.acting or self._host).process:
             self._send(call, call.thread, sig)
         elif call.progress is None:
             self._host.processes.signal(pid, sig, _name(sig))
@@ -68,11 +68,11 @@ class Signals:
             raise invalid("signal")
         self._signals.set_alarm(sig, name, interval, repeat=bool(repeat & 0xFF))
 
-    def proc_signals_sizes_get(self, call: Call, count: I32) -> None:
+    def proc_signals_sizes_get(self, call: Call, count: SizeAt) -> None:
         """How many signals the program was started with another disposition for: u32."""
         call.memory.set_u32(count, len(self._host.dispositions) // 2)
 
-    def proc_signals_get(self, call: Call, buf: I32) -> None:
+    def proc_signals_get(self, call: Call, buf: Ptr) -> None:
         """Those: a ``signal_disposition`` each, u8 signal and u8 disposition (0 default, 1 ignore)."""
         call.memory.write(buf, self._host.dispositions)
 

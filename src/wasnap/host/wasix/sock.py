@@ -20,9 +20,8 @@ from ..net.socket import CONNECTED, LISTENING, LOST, Group, Socket
 from ..protocol import Call, Memory, Progress, Stop, Suspended
 from ..stream import skip
 from ..wasip1 import sock as preview1
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr, Size, SizeAt
 from ..wasip1.errno import WASI_ERRNO, invalid
-from ..wasip1.layout import iovecs
 from ..world import Host
 from . import layout
 
@@ -49,7 +48,7 @@ class Sock(preview1.Sock):
 
     # -- making -------------------------------------------------------------------------------
 
-    def sock_open(self, call: Call, af: I32, socktype: I32, sock_proto: I32, result: I32) -> None:
+    def sock_open(self, call: Call, af: I32, socktype: I32, sock_proto: I32, result: Ptr) -> None:
         """A socket: u32 descriptor at result. Like socket.
 
         AFNOSUPPORT: no such family, or one that has no addresses here (unix). PROTONOSUPPORT: raw,
@@ -63,7 +62,7 @@ class Sock(preview1.Sock):
         call.memory.set_u32(result, self._descriptors.add(made))
 
     def sock_pair(
-        self, call: Call, af: I32, socktype: I32, sock_proto: I32, one: I32, two: I32
+        self, call: Call, af: I32, socktype: I32, sock_proto: I32, one: Ptr, two: Ptr
     ) -> None:
         """Two sockets that are connected: u32 descriptors at one and two. Like socketpair."""
         call.memory.u32(one)
@@ -91,29 +90,29 @@ class Sock(preview1.Sock):
         else:
             memory.set_u8(ptr, 0)
 
-    def sock_bind(self, call: Call, fd: I32, addr: I32) -> None:
+    def sock_bind(self, call: Call, fd: I32, addr: Ptr) -> None:
         """Give it an address. Like bind. A port needs ``--listen``, 0 anything that is allowed."""
         self._own(fd).bind(self._read_endpoint(call.memory, addr))
 
-    def sock_addr_local(self, call: Call, fd: I32, result: I32) -> None:
+    def sock_addr_local(self, call: Call, fd: I32, result: Ptr) -> None:
         """Its address at result. Like getsockname."""
         self._write_endpoint(call.memory, result, self._own(fd).local_name())
 
-    def sock_addr_peer(self, call: Call, fd: I32, result: I32) -> None:
+    def sock_addr_peer(self, call: Call, fd: I32, result: Ptr) -> None:
         """Its peer's address at result. Like getpeername. NOTCONN."""
         self._write_endpoint(call.memory, result, self._own(fd).peer_name())
 
     # -- connections --------------------------------------------------------------------------
 
-    def sock_listen(self, call: Call, fd: I32, backlog: I32) -> None:
+    def sock_listen(self, call: Call, fd: I32, backlog: Size) -> None:
         """Have it accept connections. Like listen. NOTSUP: it is none for streams."""
         self._own(fd).listen(call, backlog)
 
-    def sock_accept(self, call: Call, fd: I32, flags: I32, result: I32) -> None:
+    def sock_accept(self, call: Call, fd: I32, flags: I32, result: Ptr) -> None:
         """As ``sock_accept_v2``, without the address."""
         self._accept(call, fd, flags, result, None)
 
-    def sock_accept_v2(self, call: Call, fd: I32, flags: I32, result: I32, addr: I32) -> None:
+    def sock_accept_v2(self, call: Call, fd: I32, flags: I32, result: Ptr, addr: Ptr) -> None:
         """Accept a connection: u32 descriptor at result, its peer at addr. Like accept4.
 
         flags: NONBLOCK or 0. AGAIN: there is none, and fd is NONBLOCK, or ACCEPT_TIMEOUT is over.
@@ -133,7 +132,7 @@ class Sock(preview1.Sock):
             self._write_endpoint(call.memory, addr, accepted.peer)
         call.memory.set_u32(result, self._descriptors.add(accepted))
 
-    def sock_connect(self, call: Call, fd: I32, addr: I32) -> None:
+    def sock_connect(self, call: Call, fd: I32, addr: Ptr) -> None:
         """Connect it; or, of datagrams, say where they go. Like connect.
 
         INPROGRESS: it is NONBLOCK, and poll tells when it can be written to. TIMEDOUT: also after
@@ -141,7 +140,7 @@ class Sock(preview1.Sock):
         """
         self._own(fd).connect(call, self._read_endpoint(call.memory, addr))
 
-    def sock_status(self, call: Call, fd: I32, result: I32) -> None:
+    def sock_status(self, call: Call, fd: I32, result: Ptr) -> None:
         """u8 at result: 0 not connected yet, 1 it is (or listens, or needs not be), 2 its peer is
         gone, 3 connecting failed."""
         found = self._own(fd)
@@ -171,11 +170,11 @@ class Sock(preview1.Sock):
         self,
         call: Call,
         fd: I32,
-        ri_data: I32,
-        ri_data_len: I32,
+        ri_data: Ptr,
+        ri_data_len: Ptr,
         ri_flags: I32,
-        ro_datalen: I32,
-        ro_flags: I32,
+        ro_datalen: SizeAt,
+        ro_flags: Ptr,
     ) -> None:
         """Receive into buffers. Like recv. u32 bytes at ro_datalen, u16 flags (none) at ro_flags.
 
@@ -192,12 +191,12 @@ class Sock(preview1.Sock):
         self,
         call: Call,
         fd: I32,
-        ri_data: I32,
-        ri_data_len: I32,
+        ri_data: Ptr,
+        ri_data_len: Ptr,
         ri_flags: I32,
-        ro_datalen: I32,
-        ro_flags: I32,
-        addr: I32,
+        ro_datalen: SizeAt,
+        ro_flags: Ptr,
+        addr: Ptr,
     ) -> None:
         """As ``sock_recv``, with the sender's address at addr. Like recvfrom."""
         call.memory.view(addr, layout.ADDRESS_SIZE)
@@ -214,7 +213,7 @@ class Sock(preview1.Sock):
         memory = call.memory
         memory.u16(roflags)
         memory.u32(datalen)
-        views = iovecs(memory, data, count)
+        views = self._iovecs(memory, data, count)
         ours = socket.MSG_PEEK if flags & _PEEK else 0
         if flags & _TRUNCATED and found.kind == _DGRAM:
             ours |= socket.MSG_TRUNC
@@ -228,7 +227,7 @@ class Sock(preview1.Sock):
         return sender
 
     def sock_send(
-        self, call: Call, fd: I32, si_data: I32, si_data_len: I32, si_flags: I32, so_datalen: I32
+        self, call: Call, fd: I32, si_data: Ptr, si_data_len: Ptr, si_flags: I32, so_datalen: SizeAt
     ) -> None:
         """Send buffers. Like send. si_data: si_data_len ``ciovec``. u32 bytes at so_datalen.
 
@@ -244,11 +243,11 @@ class Sock(preview1.Sock):
         self,
         call: Call,
         fd: I32,
-        si_data: I32,
-        si_data_len: I32,
+        si_data: Ptr,
+        si_data_len: Ptr,
         si_flags: I32,
-        addr: I32,
-        so_datalen: I32,
+        addr: Ptr,
+        so_datalen: SizeAt,
     ) -> None:
         """As ``sock_send``, to the address at addr (a stream has its peer). Like sendto."""
         to = self._read_endpoint(call.memory, addr)
@@ -268,12 +267,12 @@ class Sock(preview1.Sock):
         if flags & ~_SEND_DONT_WAIT:
             raise invalid("siflags")
         call.memory.u32(datalen)
-        views = iovecs(call.memory, data, count)
+        views = self._iovecs(call.memory, data, count)
         n = found.send(call, views, to, now=bool(flags & _SEND_DONT_WAIT))
         call.memory.set_u32(datalen, n)
 
     def sock_send_file(
-        self, call: Call, out_fd: I32, in_fd: I32, offset: I64, count: I64, result: I32
+        self, call: Call, out_fd: I32, in_fd: I32, offset: I64, count: I64, result: Ptr
     ) -> None:
         """Send bytes of a file, from offset on: u64 bytes sent at result. Like sendfile; the file's
         own offset stays. Fewer: the file ended, or out_fd is NONBLOCK and has no room for more.
@@ -310,7 +309,7 @@ class Sock(preview1.Sock):
             raise os_error(errno.ENOPROTOOPT)
         found.set_option(name, int(flag & 0xFF != 0))
 
-    def sock_get_opt_flag(self, call: Call, fd: I32, sockopt: I32, result: I32) -> None:
+    def sock_get_opt_flag(self, call: Call, fd: I32, sockopt: I32, result: Ptr) -> None:
         """u8 at result."""
         found, name = self._own(fd), options.name_of(sockopt & 0xFF)
         if name == "listening":
@@ -330,7 +329,7 @@ class Sock(preview1.Sock):
             raise os_error(errno.ENOPROTOOPT)
         found.set_option(name, size)
 
-    def sock_get_opt_size(self, call: Call, fd: I32, sockopt: I32, result: I32) -> None:
+    def sock_get_opt_size(self, call: Call, fd: I32, sockopt: I32, result: Ptr) -> None:
         """u64 at result. Of LAST_ERROR an errno, of TYPE and PROTO numbers of the ABI."""
         found, name = self._own(fd), options.name_of(sockopt & 0xFF)
         if name == "last_error":
@@ -345,23 +344,23 @@ class Sock(preview1.Sock):
             value = found.get_option(name)
         call.memory.set_u64(result, value)
 
-    def sock_set_opt_time(self, call: Call, fd: I32, sockopt: I32, timeout: I32) -> None:
+    def sock_set_opt_time(self, call: Call, fd: I32, sockopt: I32, timeout: Ptr) -> None:
         """Set a time. timeout: ``layout.option_timestamp`` (ns); none: for ever (LINGER: do not)."""
         ns = layout.option_timestamp(call.memory, timeout)
         self._own(fd).set_time(options.name_of(sockopt & 0xFF), ns)
 
-    def sock_get_opt_time(self, call: Call, fd: I32, sockopt: I32, result: I32) -> None:
+    def sock_get_opt_time(self, call: Call, fd: I32, sockopt: I32, result: Ptr) -> None:
         """``layout.option_timestamp`` at result."""
         ns = self._own(fd).get_time(options.name_of(sockopt & 0xFF))
         layout.write_option_timestamp(call.memory, result, ns)
 
     # -- groups -------------------------------------------------------------------------------
 
-    def sock_join_multicast_v4(self, call: Call, fd: I32, multiaddr: I32, interface: I32) -> None:
+    def sock_join_multicast_v4(self, call: Call, fd: I32, multiaddr: Ptr, interface: Ptr) -> None:
         """Join a group. 4 bytes each: its address, and that of the interface."""
         self._change(call, fd, multiaddr, interface, join=True)
 
-    def sock_leave_multicast_v4(self, call: Call, fd: I32, multiaddr: I32, interface: I32) -> None:
+    def sock_leave_multicast_v4(self, call: Call, fd: I32, multiaddr: Ptr, interface: Ptr) -> None:
         """Leave it. ADDRNOTAVAIL: it is not in this group."""
         self._change(call, fd, multiaddr, interface, join=False)
 
@@ -369,11 +368,11 @@ class Sock(preview1.Sock):
         group, at = (socket.inet_ntoa(call.memory.read(ptr, 4)) for ptr in (multiaddr, interface))
         self._own(fd).change_group(Group("inet4", group, at), join=join)
 
-    def sock_join_multicast_v6(self, call: Call, fd: I32, multiaddr: I32, interface: I32) -> None:
+    def sock_join_multicast_v6(self, call: Call, fd: I32, multiaddr: Ptr, interface: I32) -> None:
         """Join a group. 16 bytes: its address. interface: a number."""
         self._change_v6(call, fd, multiaddr, interface, join=True)
 
-    def sock_leave_multicast_v6(self, call: Call, fd: I32, multiaddr: I32, interface: I32) -> None:
+    def sock_leave_multicast_v6(self, call: Call, fd: I32, multiaddr: Ptr, interface: I32) -> None:
         """Leave it. ADDRNOTAVAIL: it is not in this group."""
         self._change_v6(call, fd, multiaddr, interface, join=False)
 
@@ -384,7 +383,14 @@ class Sock(preview1.Sock):
     # -- names --------------------------------------------------------------------------------
 
     def resolve(
-        self, call: Call, host: I32, host_len: I32, port: I32, addrs: I32, naddrs: I32, result: I32
+        self,
+        call: Call,
+        host: Ptr,
+        host_len: Ptr,
+        port: I32,
+        addrs: Ptr,
+        naddrs: Size,
+        result: SizeAt,
     ) -> None:
         """Look a name up: at most naddrs ``layout.ip`` (18 bytes each) at addrs, and u32 at result how many.
 

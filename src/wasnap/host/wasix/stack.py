@@ -8,7 +8,7 @@ from wasnap.errors import GuestTrap
 
 from ..beneath import os_error
 from ..protocol import Call, Unwind
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I64, Ptr
 from ..world import Host
 from . import layout
 
@@ -20,7 +20,7 @@ class Stack:
         self._stacks = host.stacks
         self._futexes = host.futexes
 
-    def stack_checkpoint(self, call: Call, snapshot: I32, value: I32) -> None:
+    def stack_checkpoint(self, call: Call, snapshot: Ptr, value: Ptr) -> None:
         """Copy the call stack: a ``layout.stack_snapshot`` at snapshot, u64 0 at value.
 
         It returns once more, with another value, each time that the copy is restored. NOTSUP: a
@@ -36,7 +36,7 @@ class Stack:
         layout.write_stack_snapshot(call.memory, snapshot, snapshot, number)
         call.memory.set_u64(value, 0)
 
-    def stack_restore(self, call: Call, snapshot: I32, val: I64) -> None:
+    def stack_restore(self, call: Call, snapshot: Ptr, val: I64) -> None:
         """Go back to the copy that a ``layout.stack_snapshot`` names; val, or 1 for 0, is the value.
 
         It has no result, so what cannot be done ends the guest: a copy that was replaced by a newer

@@ -9,7 +9,8 @@ from typing import NoReturn
 from .. import threads
 from ..beneath import os_error
 from ..protocol import Call, Exit, Stop, Suspended, ThreadExit
-from ..wasip1.abi import I32, I64
+from ..wasip1.abi import I32, I64, Ptr, SizeAt
+from ..wasip1.layout import POINTER_SIZE
 from ..world import Host
 from . import layout
 
@@ -17,20 +18,22 @@ from . import layout
 class Threads:
     """Threads. The main one is called ``threads.MAIN``, the others by their numbers."""
 
+    _pointer_size = POINTER_SIZE
+
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def thread_spawn_v2(self, call: Call, args: I32, tid: I32) -> None:
+    def thread_spawn_v2(self, call: Call, args: Ptr, tid: Ptr) -> None:
         """Start a thread in the export ``wasi_thread_start`` with its number and ``args``.
 
-        args: a ``thread_start`` (64 bytes), which the guest's libc reads. u32 number at tid. AGAIN:
+        args: a ``thread_start`` (16 pointers), which the guest's libc reads. u32 number at tid. AGAIN:
         there cannot be one more.
         """
-        call.memory.view(args, layout.THREAD_START_SIZE)
+        call.memory.view(args, layout.THREAD_START_POINTERS * self._pointer_size)
         call.memory.u32(tid)
         call.memory.set_u32(tid, self._host.threads.start(call, args))
 
-    def thread_id(self, call: Call, tid: I32) -> None:
+    def thread_id(self, call: Call, tid: Ptr) -> None:
         """The calling thread: u32 at tid."""
         call.memory.set_u32(tid, call.thread or threads.MAIN)
 
@@ -62,6 +65,6 @@ class Threads:
         except Stop:
             raise Suspended({"until": until}) from None
 
-    def thread_parallelism(self, call: Call, parallelism: I32) -> None:
+    def thread_parallelism(self, call: Call, parallelism: SizeAt) -> None:
         """How many threads run at the same time here: u32."""
         call.memory.set_u32(parallelism, len(os.sched_getaffinity(0)))

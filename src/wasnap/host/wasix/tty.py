@@ -6,7 +6,7 @@ import errno
 
 from ..beneath import os_error
 from ..protocol import OUTSIDE, Call
-from ..wasip1.abi import I32
+from ..wasip1.abi import Ptr
 from ..world import Host
 from . import layout
 
@@ -17,7 +17,7 @@ class Tty:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def tty_get(self, call: Call, state: I32) -> None:
+    def tty_get(self, call: Call, state: Ptr) -> None:
         """Its size and modes: ``layout.tty`` (24 bytes) at state.
 
         Without a terminal: 80 columns, 25 rows, line by line, no echo. Width and height in pixels
@@ -41,7 +41,7 @@ class Tty:
         )
         call.memory.write(state, layout.tty(fields))
 
-    def tty_set(self, call: Call, state: I32) -> None:
+    def tty_set(self, call: Call, state: Ptr) -> None:
         """Set echo, line buffering and newline translation; the size is the user's, and stays.
 
         NOTSUP: there is no terminal.
