@@ -241,9 +241,8 @@ class Signals:
                 wanted = (callback, (what.number,))
                 if not has(callback) or wanted in inside:
                     continue
-            over = (
-                what in self._announced and not self.elsewhere
-            )  # a trigger has seen to its effect
+            # A trigger has seen to its effect.
+            over = what in self._announced and not self.elsewhere
             self._announce(call, what)
             with self._lock:
                 self._waiting.remove(what)
