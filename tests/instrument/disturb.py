@@ -126,8 +126,9 @@ def asked(module: bytes, args: Sequence[int] = (), *, every: int, fresh: bool) -
             guests[-1].stop()
         return seen_result(len(seen))
 
-    def provide(name: str, function: str) -> HostFunction:
-        return HostFunction(name, function, *types[name, function], see)
+    def provide(name: str, function: str) -> HostFunction | None:
+        type = types.get((name, function))
+        return None if type is None else HostFunction(name, function, *type, see)
 
     def new() -> Guest:
         guests.append(Guest(program, provide))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
+
+from threads import wasm
 
 USR1, TERM, CHLD = 10, 15, 17
 
@@ -423,3 +426,13 @@ PRINTED: Final[Mapping[str, tuple[str, int, str]]] = {
     ),
 }
 """What each does, its exit code, and what it prints."""
+
+
+def root(directory: Path) -> Path:
+    """What they see: programs to execute, and something that is none."""
+    made = directory / "root"
+    (made / "bin").mkdir(parents=True)
+    for program, text in {**PROGRAMS, "tell": TELL}.items():
+        (made / "bin" / program).write_bytes(wasm(text))
+    (made / "bin" / "text").write_bytes(b"#!/bin/sh\n")
+    return made

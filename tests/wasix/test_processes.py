@@ -20,7 +20,6 @@ from wasnap.journal.tools.text_snapshot import snapshot_lines
 from wasnap.journal.tools.view import describe_snapshot
 
 from . import processes, teams
-from .processes import TELL
 from .steps import in_steps
 
 LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
@@ -43,11 +42,7 @@ def job(name: str, directory: Path) -> Job:
     """With a program to execute, and something that is none."""
     module = directory / f"{name}.wasm"
     module.write_bytes(wasm(PRINTED[name][0]))
-    root = directory / "root"
-    (root / "bin").mkdir(parents=True)
-    for program, text in {**processes.PROGRAMS, "tell": TELL}.items():
-        (root / "bin" / program).write_bytes(wasm(text))
-    (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
+    root = processes.root(directory)
     out = (root / "out",) if name == "files" else ()
     return Job(module, dirs={"/": root}, outputs=out)
 
@@ -94,9 +89,7 @@ def vfork_job(directory: Path) -> Job:
         *("-Wl,--export=__stack_pointer", str(Path(__file__).with_name("setjmp.c"))),
         target="wasm32-freestanding",
     )
-    (directory / "root" / "bin").mkdir(parents=True)
-    (directory / "root" / "bin" / "tell").write_bytes(wasm(TELL))
-    return Job(module, dirs={"/": directory / "root"})
+    return Job(module, dirs={"/": processes.root(directory)})
 
 
 def test_vfork_as_the_libc_makes_it(tmp_path: Path) -> None:
@@ -138,7 +131,7 @@ def test_a_tree_in_a_journal(tmp_path: Path) -> None:
                 if record.program is not None:
                     programs.add(record.program)
                     image = snapshot.memory(record.program)
-                    assert image.read(0, image.pages_total)[: record.size] == wasm(TELL)
+                    assert image.read(0, image.pages_total)[: record.size] == wasm(processes.TELL)
         shown = [
             "\n".join(snapshot_lines(describe_snapshot(saved, info.id))) for info in saved.snapshots
         ]

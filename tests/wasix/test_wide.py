@@ -29,7 +29,7 @@ from wasnap.host.world import WASIX, WASIX64
 from wasnap.instrument.abi import ImportInfo
 
 from . import wat
-from .processes import PRINTED, TELL
+from .processes import PRINTED, root
 from .steps import in_steps
 from .test_signals import ALARM, NESTED, outcome
 from .test_stack import LOOP
@@ -183,14 +183,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 def job(name: str, kind: str, directory: Path) -> Job:
-    """The program that it executes is a narrow one: a tree may have both."""
+    """The programs that it executes are narrow ones: a tree may have both."""
     module = directory / f"{name}.wasm"
     module.write_bytes(wasm(MADE[kind](PRINTED[name][0])))
-    root = directory / "root"
-    (root / "bin").mkdir(parents=True)
-    (root / "bin" / "tell").write_bytes(wasm(TELL))
-    (root / "bin" / "text").write_bytes(b"#!/bin/sh\n")
-    return Job(module, dirs={"/": root})
+    return Job(module, dirs={"/": root(directory)})
 
 
 @pytest.mark.parametrize("kind", MADE)
