@@ -39,6 +39,9 @@ from wasnap.journal.proof import Entry, SnapshotInfo, headers_crc
 from wasnap.journal.records import BeginRecord, Record, encode
 from wasnap.journal.storage import Buffer, Storage, write_all
 
+HURRY_MIN = 1 << 20
+"""Bytes. The device has something to do while the next ones are prepared; a commit waits for less."""
+
 
 class Log:
     """The append side of a journal file. ``sync``: whether to wait for the device (durability
@@ -88,12 +91,18 @@ class Log:
         )
         end = self.position + RECORD_HEADER.size + size
         padding = bytes(align(end, ALIGNMENT) - end)
-        self.position = write_all(self.storage, self.position, [header, *payload, padding])
+        self._write([header, *payload, padding])
         return RecordHeader._make(RECORD_HEADER.unpack(header))
 
     def extend(self, rest: Sequence[Buffer]) -> None:
         """Adds whole pages to the payload of the last record, which ended with a whole page."""
-        self.position = write_all(self.storage, self.position, rest)
+        self._write(rest)
+
+    def _write(self, data: Sequence[Buffer]) -> None:
+        begun = self.position
+        self.position = write_all(self.storage, begun, data)
+        if self._sync and self.position - begun >= HURRY_MIN:
+            self.storage.hurry(begun, self.position - begun)
 
     def rewrite(self, old: RecordHeader, checked: bytes, length: int) -> RecordHeader:
         """Puts another checked part into a record since ``settle``, for which there must be room,
