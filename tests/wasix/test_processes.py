@@ -22,20 +22,12 @@ from wasnap.journal.tools.view import describe_snapshot
 from . import processes, teams
 from .steps import in_steps
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 LINKS = int(os.environ.get("WASNAP_LINKS", "16"))
 PRINTED = {**processes.PRINTED, **teams.PRINTED}
 SHORT = ("files", "branch", "succession", "swarm", "fall", "rivals")
 """Those that pass few safepoints."""
 SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Guests that nobody needs again."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("WASNAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 def job(name: str, directory: Path) -> Job:

@@ -41,6 +41,7 @@ from .widen import WITHOUT_RESULT as NONE
 __all__ = ["run"]
 
 I32, I64 = b"\x7f", b"\x7e"
+pytestmark = pytest.mark.usefixtures("own_cache")
 LINKS = int(os.environ.get("WASNAP_LINKS", "6"))
 SEED = int(os.environ.get("WASNAP_SEED", random.randrange(1 << 32)))
 MADE = {"reference": lambda text: widened(text, WIDE), "libc": for_libc}
@@ -171,15 +172,6 @@ def test_which_of_the_definitions(tmp_path: Path) -> None:
 
 
 # -- whole guests ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Guests that nobody needs again."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("WASNAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 def job(name: str, kind: str, directory: Path) -> Job:

@@ -12,11 +12,10 @@ from typing import NamedTuple, TypeAlias
 
 from wasnap.journal import pack
 from wasnap.journal.checksum import crc32
-from wasnap.journal.layout import PAGE_SIZE, Encoding, StoredExtent, align
+from wasnap.journal.layout import PAGE_SIZE, ZERO_PAGE, Encoding, StoredExtent, align
 from wasnap.journal.storage import Buffer
 
 CHUNK_PAGES = 256
-ZERO_PAGE = bytes(PAGE_SIZE)
 BATCH_PAGES = 2048
 BATCH_EXTENTS = 4096
 ZERO_RUN_PAGES = 1 << 31

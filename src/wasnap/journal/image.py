@@ -24,6 +24,7 @@ from wasnap.journal.layout import (
     MEMORY_IS64,
     MEMORY_SHARED,
     PAGE_SIZE,
+    ZERO_PAGE,
     Encoding,
     MemoryHead,
     RecordHeader,
@@ -34,7 +35,6 @@ from wasnap.journal.storage import Storage
 CHUNK = 1 << 20
 SHORT_PAGES = 16
 """Runs of fewer pages are read, rather than mapped, when an image is put into place."""
-ZERO_PAGE = bytes(PAGE_SIZE)
 
 
 class Extent(NamedTuple):

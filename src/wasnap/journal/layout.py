@@ -20,6 +20,7 @@ FILE_MAGIC = b"\x89WASNAP\n"
 RECORD_MAGIC = b"WREC"
 ALIGNMENT = 64
 PAGE_SIZE = 4096
+ZERO_PAGE = bytes(PAGE_SIZE)
 HOST_MEMORY = 0xFFFFFFFF
 """Index of the memory that is not the guest's: what directories in memory contain."""
 PROGRAMS = 0x80000000

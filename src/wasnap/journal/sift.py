@@ -18,7 +18,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import PAGE_SIZE, ZERO_PAGE
 from wasnap.journal.places import ABSENT, PLAIN_MIN
 
 STORE: Final = 0
@@ -30,7 +30,6 @@ CLEAR: Final = 2
 SKIP: Final = 3
 """The page is as in the parent."""
 
-_ZERO_PAGE = bytes(PAGE_SIZE)
 
 Read = Callable[[int, int], bytes]
 """(position, size) -> what stands in the file."""
@@ -74,7 +73,7 @@ def _find_zeros(chunk: memoryview, known: array[int] | None, verdicts: bytearray
     first_bytes = chunk[::PAGE_SIZE].tobytes()
     at = first_bytes.find(0)
     while at >= 0:
-        if verdicts[at] == STORE and _page(chunk, at) == _ZERO_PAGE:
+        if verdicts[at] == STORE and _page(chunk, at) == ZERO_PAGE:
             verdicts[at] = SKIP if known is None or known[at] == ABSENT else CLEAR
         at = first_bytes.find(0, at + 1)
 
