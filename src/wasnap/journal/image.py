@@ -38,8 +38,8 @@ SHORT_PAGES = 16
 
 
 class Extent(NamedTuple):
-    """A run of pages. ``offset``: where they stand in the journal file, as they are, at a multiple
-    of 4096; None: they are zero, or ``packed``: then ``MemoryImage.unpack`` has them.
+    """A run of pages. ``offset``: where they stand in the journal file, as they are; None: they are
+    zero, or ``packed``: then ``MemoryImage.unpack`` has them.
     """
 
     first_page: int
@@ -66,8 +66,8 @@ behind them, and where they stand. None: they are zero, or, if the last one is t
 class Layers(NamedTuple):
     """What an image is made of. ``extents``: sorted, without overlaps; what they do not name is zero.
 
-    ``pages``: single ones that lie over them, by number: where they stand in the file, at a
-    multiple of 4096; at 0: they are zero.
+    ``pages``: single ones that lie over them, by number: where they stand in the file; at 0: they
+    are zero.
     """
 
     extents: list[Extent]
@@ -329,8 +329,7 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
         goes_on = 0
         free = first_page + pages
         if encoding == raw:
-            aligned = not position % PAGE_SIZE and not stored % PAGE_SIZE
-            if not aligned or not position or (skip + pages) * PAGE_SIZE > stored:
+            if stored % PAGE_SIZE or not position or (skip + pages) * PAGE_SIZE > stored:
                 raise _broken(record)
             begun, offset = first_page, position + skip * PAGE_SIZE
             goes_on = position + stored if whole else 0
