@@ -88,6 +88,7 @@ class Sites(Protocol):
 
     def site(self, n: int) -> Site: ...
     def by_table(self, n: int) -> bool: ...
+    def before_table(self, n: int) -> bool: ...
     def module_for(self, n: int) -> bytes: ...
 
 
@@ -233,9 +234,7 @@ class Program:
                 self._continuations[n] = Continuation.of(*cached)
         if not todo:
             return
-        if self._sites is None:
-            self._sites = self._make_sites()
-        sites = self._sites
+        sites = self._all_sites()
         from concurrent.futures import ThreadPoolExecutor
 
         # Sites is for one thread; compiling is not, and does not hold the interpreter.
@@ -256,16 +255,22 @@ class Program:
             if cached is not None:  # its function need not be looked at again
                 self._continuations[n] = Continuation.of(*cached)
                 return cached[0]
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.site(n)
+            return self._all_sites().site(n)
 
     def calls_by_table(self, n: int) -> bool:
         """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
         with self._lock:
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.by_table(n)
+            return self._all_sites().by_table(n)
+
+    def before_table(self, n: int) -> bool:
+        """Whether site ``n`` is none, and its function has one. Rarely asked, too."""
+        with self._lock:
+            return self._all_sites().before_table(n)
+
+    def _all_sites(self) -> Sites:
+        if self._sites is None:
+            self._sites = self._make_sites()
+        return self._sites
 
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"

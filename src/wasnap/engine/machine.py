@@ -159,6 +159,7 @@ class Machine:
         self.call.stacks = self
         self._results: tuple[values.Value, ...] | None = None
         self._abandoned = False
+        self._too_early = False
         self._for_all = False
         self._to_load = False
         self.begun = False
@@ -352,6 +353,11 @@ class Machine:
                 results, self._results = self._results, None
                 frames = self._stack.frames()
                 continuations = self._stack.prepare(frames)
+        if self._too_early:
+            if self.at_loop():  # it would stop here again
+                self.call.owed = True
+            else:
+                self.control.stop = True
         callee = self._callee(self._entries[self._entry].export)
         slots = values.raw_slots((), len(callee.results))
         if frames:
@@ -384,16 +390,19 @@ class Machine:
         self._for_all = self._edge.unwinds = self.call.asked = False
 
     def _enter(self) -> Event | None:
-        """Run what is to be run before the guest goes on. None: nothing is."""
-        self.call.owed = False
+        """Run what is to be run before the guest goes on. None: nothing is.
+
+        Not where it is in the midst of an export that was called for this and calls handlers through a
+        table, but has not yet, or is behind that: its libc may hold a lock. It is then to stop again at
+        its next safepoint, or, in a loop, when it next waits."""
+        self.call.owed = self._too_early = False
         if self.interrupter is None:
             return None
         calls = self._interruptions.has_pointer and self.interrupter.in_loops
         self.call.owed = self.at_loop() and not calls
         inside = self._interruptions.inside(self._entries[self._entry])
-        has = self.exports if not self.call.owed else lambda _: False
         try:
-            wanted = self.interrupter.next(self.call, inside, has)
+            wanted = self.interrupter.next(self.call, inside, self._may_call)
         except Stop:
             self._for_all = True
             return Stopped()
@@ -406,6 +415,14 @@ class Machine:
         self._interruptions.push(self._entries, self._entry, aside=self.at_loop())
         self._entries, self._entry = (entry,), 0
         return self._run()
+
+    def _may_call(self, name: str) -> bool:
+        """Whether there is such an export, and it may be called where the guest stands."""
+        if self.call.owed or not self.exports(name):
+            return False
+        if not self._too_early and self._interruptions and (frames := self._stack.frames()):
+            self._too_early = self._program.before_table(frames[-1].site)
+        return not self._too_early
 
     def _outwards(self, event: Event) -> Event:
         """When what interrupted the guest is over, go on with what was interrupted."""

@@ -133,8 +133,13 @@ class Continuations:
 
     def by_table(self, number: int) -> bool:
         """Whether site ``number`` is a call through a table or a reference, and not by index."""
-        scan = self._planned(number).scan
-        return scan.kind != LOOP and scan.callee == INDIRECT
+        return _by_table(self._planned(number))
+
+    def before_table(self, number: int) -> bool:
+        """Whether site ``number`` is none of the calls through a table, and its function has one."""
+        here = self._planned(number)
+        sites = self._by_ordinal[self.function_of(number)].values()
+        return not _by_table(here) and any(_by_table(site) for site in sites)
 
     def module_for(self, number: int) -> bytes:
         """The continuation module for site ``number``: exports ``resume``, () -> results of the function."""
@@ -168,6 +173,10 @@ class Continuations:
             plan = self._plans[function] = plan_function(graph, s)
             self._by_ordinal[function] = {p.ordinal: p for p in plan.sites}
         return plan
+
+
+def _by_table(site: PlannedSite) -> bool:
+    return site.scan.kind != LOOP and site.scan.callee == INDIRECT
 
 
 class _Continuation:
