@@ -11,6 +11,7 @@ Not safe for threads: ``guest.py`` lets the guest's own thread and a supervisor 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,9 @@ from wasnap.instrument import abi
 from wasnap.wasm.types import FuncType
 
 _MANY = 1 << 30
+_LATER_SECONDS = 0.001
+"""Until a signal that came too early is looked at again. Not at once: a thread that stands still in the
+midst of its libc's locks is in the way of others."""
 _OURS = "wasnap."
 _NAMES_SHOWN = 8
 _MEMORY = "wasnap.m"
@@ -353,11 +357,6 @@ class Machine:
                 results, self._results = self._results, None
                 frames = self._stack.frames()
                 continuations = self._stack.prepare(frames)
-        if self._too_early:
-            if self.at_loop():  # it would stop here again
-                self.call.owed = True
-            else:
-                self.control.stop = True
         callee = self._callee(self._entries[self._entry].export)
         slots = values.raw_slots((), len(callee.results))
         if frames:
@@ -393,8 +392,8 @@ class Machine:
         """Run what is to be run before the guest goes on. None: nothing is.
 
         Not where it is in the midst of an export that was called for this and calls handlers through a
-        table, but has not yet, or is behind that: its libc may hold a lock. It is then to stop again at
-        its next safepoint, or, in a loop, when it next waits."""
+        table, but has not yet, or is behind that: its libc may hold a lock. It is asked again then.
+        """
         self.call.owed = self._too_early = False
         if self.interrupter is None:
             return None
@@ -409,6 +408,10 @@ class Machine:
         except Exit as error:
             return Exited(error.code, error.signal)
         if wanted is None:
+            if self._too_early:
+                later = threading.Timer(_LATER_SECONDS, self.call.interrupt, (self.thread,))
+                later.daemon = True
+                later.start()
             return None
         entry = Entry(*wanted)
         self._check(entry.export, entry.args)

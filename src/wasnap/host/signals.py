@@ -248,8 +248,6 @@ class Signals:
                 self._waiting.remove(what)
                 self._announced.remove(what)
             if wanted is not None:
-                if len(mine) > 1:  # another may interrupt its handler
-                    call.interrupt(call.thread)
                 return wanted
             if not over:
                 usual_effect(what.number, what.name, self._stop)
