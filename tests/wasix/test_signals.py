@@ -45,6 +45,18 @@ BODY = """
 HEAD = IMPORTS + BODY
 
 
+AGAIN = f"""
+  {HEAD}
+  (func (export "__wasm_signal") (param $n i32)
+    (if (i32.eqz (i32.load (i32.const 0)))
+      (then (i32.store (i32.const 0) (i32.const 1)) (call $ok (call $raise (i32.const {USR1})))))
+    (call $ok (call $sleep (i64.const 1000))))
+  (func (export "_start")
+    (call $listen)
+    (call $ok (call $alarm (i32.const {USR1}) (i64.const 2000000) (i32.const 1)))
+    (call $exit (call $sleep (i64.const 1000000000000))))"""
+
+
 def said(guest: Guest) -> bytes:
     memory = guest.memories[0]
     return memory.read(512, memory.u32(508))
@@ -96,6 +108,12 @@ def test_a_handler_has_run_when_the_call_returns_that_sent_its_signal(every: int
     once = [HUP, USR1, USR1 + 100, 200, HUP + 100]
     last = [1, 2, USR2, USR2 + 100, 3]
     assert outcome(NESTED, every, Finished(())) == bytes([*once, *once, *last])
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_what_a_handler_waits_for_is_not_interrupted_by_the_signal_before(every: int) -> None:
+    """It comes once more behind its own handler, before the call that both interrupt has told."""
+    assert outcome(AGAIN, every, Exited(INTR)) == b""
 
 
 LOCKED = f"""

@@ -89,6 +89,9 @@ class Company(Protocol):
     def interrupt(self, thread: int) -> bool:
         """See ``host.protocol.Call.interrupt``."""
 
+    def spare(self, thread: int) -> bool:
+        """Do not stop it, unless all are to; whether it was asked to."""
+
     def lives(self, thread: int) -> bool:
         """Whether it has not ended."""
 
@@ -213,6 +216,10 @@ class GuestCall:
     def interrupt(self, thread: int) -> bool:
         """See ``host.protocol.Call.interrupt``."""
         return self._company is not None and self._company.interrupt(thread)
+
+    def spare(self) -> bool:
+        """Do not stop for another signal; whether that was asked for. For its own thread."""
+        return self._company is not None and self._company.spare(self.thread)
 
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""

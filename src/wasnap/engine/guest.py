@@ -381,6 +381,15 @@ class Guest:
                 found.ask()
             return found is not None
 
+    def spare(self, thread: int) -> bool:
+        """See ``call.Company.spare``."""
+        with self._lock:
+            control = self._threads[thread].machine.control
+            if self._phase is not Phase.RUNNING or self._stopping or self._holder is not None:
+                return False
+            asked, control.stop = control.stop, False
+            return asked
+
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""
         return thread in self._threads

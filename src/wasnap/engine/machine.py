@@ -351,7 +351,6 @@ class Machine:
             if self._abandoned:
                 self._abandoned = False
                 self._entries, self._entry = self._interruptions.pop(interrupts=False)
-                self.call.interrupted = False
                 return self._enter() or self._go_on()
             if self._results is not None:  # the call replaced the stack
                 results, self._results = self._results, None
@@ -409,15 +408,20 @@ class Machine:
             return Exited(error.code, error.signal)
         if wanted is None:
             if self._too_early:
-                later = threading.Timer(_LATER_SECONDS, self.call.interrupt, (self.thread,))
-                later.daemon = True
-                later.start()
+                self._ask_later()
             return None
         entry = Entry(*wanted)
         self._check(entry.export, entry.args)
         self._interruptions.push(self._entries, self._entry, aside=self.at_loop())
         self._entries, self._entry = (entry,), 0
+        if self.call.spare():
+            self._ask_later()
         return self._run()
+
+    def _ask_later(self) -> None:
+        later = threading.Timer(_LATER_SECONDS, self.call.interrupt, (self.thread,))
+        later.daemon = True
+        later.start()
 
     def _may_call(self, name: str) -> bool:
         """Whether there is such an export, and it may be called where the guest stands."""
