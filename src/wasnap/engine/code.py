@@ -233,9 +233,7 @@ class Program:
                 self._continuations[n] = Continuation.of(*cached)
         if not todo:
             return
-        if self._sites is None:
-            self._sites = self._make_sites()
-        sites = self._sites
+        sites = self._known_sites()
         from concurrent.futures import ThreadPoolExecutor
 
         # Sites is for one thread; compiling is not, and does not hold the interpreter.
@@ -256,16 +254,22 @@ class Program:
             if cached is not None:  # its function need not be looked at again
                 self._continuations[n] = Continuation.of(*cached)
                 return cached[0]
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.site(n)
+            return self._known_sites().site(n)
 
     def calls_by_table(self, n: int) -> bool:
         """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
         with self._lock:
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.by_table(n)
+            return self._known_sites().by_table(n)
+
+    def get_ready(self) -> None:
+        """Have at hand what continuations are made of, before a guest stands still for one."""
+        with self._lock:
+            self._known_sites()
+
+    def _known_sites(self) -> Sites:
+        if self._sites is None:
+            self._sites = self._make_sites()
+        return self._sites
 
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"
