@@ -208,7 +208,7 @@ def test_a_guest_that_ends_meanwhile(make: Make, monkeypatch: pytest.MonkeyPatch
     assert setting.saved(setting.saver.save("timer", "")) == content
 
 
-@pytest.mark.skipif(not dirty.supported(), reason=dirty.missing())
+@pytest.mark.usefixtures("way")
 def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first snapshot of a large memory stops the guest for the rest only, and has each page
     once."""

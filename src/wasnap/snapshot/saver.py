@@ -120,7 +120,6 @@ class Saver:
         self._parent = parent
         self._wake = wake
         self._staging = staging or Staging()
-        self._live = all(source.live for source in world.steady)
         self._writer: SnapshotWriter | None = None
         self._hurry = False
         self._abandoned = False
@@ -269,7 +268,7 @@ class Saver:
         """Write while the guest runs, until little is left to write."""
         try:
             self._world.get_ready()
-            owed = self._look() if self._live else 0
+            owed = self._look()
             for _ in range(ROUNDS_MAX):
                 if owed <= FEW_PAGES or self._hurry:
                     break
