@@ -14,9 +14,11 @@ cache, under a sum that was not computed here.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -34,6 +36,8 @@ from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 
 if TYPE_CHECKING:
     from wasnap.wasm.module import Module as Decoded
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -233,6 +237,7 @@ class Program:
                 self._continuations[n] = Continuation.of(*cached)
         if not todo:
             return
+        began = time.perf_counter()
         sites = self._known_sites()
         from concurrent.futures import ThreadPoolExecutor
 
@@ -243,6 +248,8 @@ class Program:
                 site = sites.site(n)
                 _store(self.cache, self._site_key(n), module, site)
                 self._continuations[n] = Continuation.of(site, module)
+        took = 1000 * (time.perf_counter() - began)
+        log.debug("code to go on from %d new places compiled in %.1f ms", len(todo), took)
 
     def site(self, n: int) -> Site:
         """The facts of site ``n``; nothing is compiled for it."""
