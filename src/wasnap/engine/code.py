@@ -241,9 +241,10 @@ class Program:
         sites = self._known_sites()
         from concurrent.futures import ThreadPoolExecutor
 
-        # Sites is for one thread; compiling is not, and does not hold the interpreter.
+        # Sites is for one thread; compiling is not, and does not hold the interpreter: so the next
+        # one is made meanwhile.
         with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
-            compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
+            compiled = pool.map(compile_module, map(sites.module_for, todo))
             for n, module in zip(todo, compiled, strict=True):
                 site = sites.site(n)
                 _store(self.cache, self._site_key(n), module, site)
