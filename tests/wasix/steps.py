@@ -43,5 +43,5 @@ def in_steps(made: Job, directory: Path, steps: Sequence[int]) -> Steps:
                 break
             taken = len(saved.snapshots)
             state = saved.load(taken).record(HostRecord).state
-            acted |= bool(state["processes"]["acting"])
+            acted |= bool(state["processes"].get("acting"))
     return Steps(printed.decode(), code, taken, acted)

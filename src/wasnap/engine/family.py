@@ -50,6 +50,7 @@ FIRST = 1
 _ABORTED = 134
 """128 and SIGABRT: what a trap is to those who wait for a process."""
 _SIGABRT = 6
+_FRAMES_SHOWN = 8
 _CLOSE_SECONDS = 0.05
 """For the threads of a process that is over; those that take longer are waited for at the end."""
 
@@ -383,7 +384,8 @@ def _status(process: int, event: Event) -> tuple[int, int]:
         case Exited(code, signal):
             return code, signal
         case Trapped(trap):
-            _log.warning("process %d: %s", process, trap)
+            where = "".join(f", in {name}" for name in trap.frames[:_FRAMES_SHOWN])
+            _log.warning("process %d trapped: %s%s", process, trap, where)
             return _ABORTED, _SIGABRT
         case _:
             assert isinstance(event, Finished)

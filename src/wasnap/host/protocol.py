@@ -324,8 +324,8 @@ class Interrupter(Protocol):
         """What this thread, which is unwound, is to run before it goes on; None: nothing more.
 
         ``inside``: what it is inside of, outermost first; ``has(name)``: whether the guest exports
-        a function of this name, which may be called now. Raises ``Exit`` if the process is to end, ``Stop`` if there is to
-        be a snapshot before; then it is asked again.
+        a function of this name, which may be called now. Raises ``Exit`` if the process is to end,
+        ``Stop`` if there is to be a snapshot before; then it is asked again.
         """
 
     @property

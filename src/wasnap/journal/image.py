@@ -83,6 +83,8 @@ class Extents(Sequence[StoredExtent]):
         """``data``: their table, which follows the format."""
         self._data = data
         self.runs = runs
+        self.packed = any(run[3] for run in runs)
+        """Whether any is."""
 
     def __len__(self) -> int:
         return len(self._data) // EXTENT.size
@@ -228,7 +230,7 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
 
         They are unpacked on all cores, a few at a time. JournalError if a block is damaged.
         """
-        if not any(packed for table in self.tables for *_, packed in table.extents.runs):
+        if not any(table.extents.packed for table in self.tables):
             return
         packed = [part for part in self.parts if part.encoding != Encoding.RAW]
         packed.sort(key=lambda part: part.position)
