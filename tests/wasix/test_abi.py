@@ -14,6 +14,7 @@ from host.saving import restore, saved
 
 from wasnap.errors import GuestTrap
 from wasnap.host import Host, HostConfig, Mapping
+from wasnap.host.signals import BROKEN_PIPE
 from wasnap.host.threads import MAIN
 from wasnap.host.wasix import MISSING
 from wasnap.host.world import WASIX
@@ -223,7 +224,9 @@ def test_what_is_in_a_pipe_is_saved(guest: Guest, tmp_path: Path) -> None:
         assert one.read(8, 9) == b""
         one.close(8)
         one.close(6)
-        assert one("fd_write", 7, *one.iovs(1, data=b"x"), OUT) == "PIPE"
+        write = ("fd_write", 7, *one.iovs(1, data=b"x"), OUT)
+        assert one.suspended(*write) == BROKEN_PIPE
+        assert one.completed(BROKEN_PIPE, *write) == "PIPE"
         assert one.suspended("fd_read", 4, *one.iovs(1), OUT) == {}
     again.host.close()
 

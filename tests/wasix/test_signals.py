@@ -11,8 +11,8 @@ from wasnap import Process, resume
 from wasnap.engine import Exited, Finished, Guest, Stopped
 from wasnap.host.threads import MAIN, MAIN_TO_ITSELF
 
-HUP, INT, KILL, USR1, USR2, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 14, 15, 17
-INTR = 27
+HUP, INT, KILL, USR1, USR2, PIPE, ALRM, TERM, CHLD = 1, 2, 9, 10, 12, 13, 14, 15, 17
+INTR, EPIPE = 27, 64
 
 THREADS = """
   (import "wasix_32v1" "thread_spawn_v2" (func $spawn (param i32 i32) (result i32)))
@@ -114,6 +114,34 @@ def test_a_handler_has_run_when_the_call_returns_that_sent_its_signal(every: int
 def test_what_a_handler_waits_for_is_not_interrupted_by_the_signal_before(every: int) -> None:
     """It comes once more behind its own handler, before the call that both interrupt has told."""
     assert outcome(AGAIN, every, Exited(INTR)) == b""
+
+
+BROKEN = f"""
+  (import "wasix_32v1" "fd_pipe" (func $pipe (param i32 i32) (result i32)))
+  (import "wasix_32v1" "fd_close" (func $close (param i32) (result i32)))
+  (import "wasix_32v1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  {HEAD}
+  (func (export "__wasm_signal") (param $n i32) (call $say (local.get $n)))
+  (func $broken
+    (call $say (call $write (i32.load (i32.const 4)) (i32.const 8) (i32.const 1) (i32.const 16))))
+  (func (export "_start")
+    (call $ok (call $pipe (i32.const 0) (i32.const 4)))
+    (call $ok (call $close (i32.load (i32.const 0))))
+    (i32.store (i32.const 12) (i32.const 1))
+    (call $listen)
+    (call $broken)
+    (call $block)
+    (call $broken)
+    (call $say (i32.const 1)))"""
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_who_writes_to_a_pipe_that_nobody_reads_hears_of_it(every: int) -> None:
+    """SIGPIPE is handled before the call fails; where it is blocked the call fails all the same; and
+    without handlers it ends the process, as in the reference runtime."""
+    assert outcome(BROKEN, every, Finished(())) == bytes([PIPE, EPIPE, EPIPE, 1])
+    text = BROKEN.replace("(call $listen)", "")
+    assert outcome(text, every, Exited(128 + PIPE, PIPE)) == b""
 
 
 LOCKED = f"""

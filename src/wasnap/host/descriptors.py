@@ -154,6 +154,9 @@ class Descriptor(ABC):
     has_peer = False
     """Whether it is a pipe or a socket, which somebody else may close at the other end."""
 
+    tells_writers = False
+    """Whether a process that writes to it when nobody reads is sent SIGPIPE."""
+
     travels = False
     """Whether a process that takes over from this one is given the kernel's descriptor."""
 

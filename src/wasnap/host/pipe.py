@@ -46,6 +46,7 @@ class PipeEnd(ByteStream):
     __slots__ = ("writes",)
 
     reading: tuple[str, ...] = ()
+    tells_writers = True
 
     def __init__(self, fileno: int, *, writes: bool) -> None:
         rights = r.STREAM & ~(r.FD_READ if writes else r.FD_WRITE)

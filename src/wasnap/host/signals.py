@@ -44,6 +44,9 @@ _IGNORED = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGW
 _UNHANDLED = frozenset(("SIGKILL", "SIGSTOP"))
 SIGCHLD: Final = 17
 """WASIX's number."""
+_SIGPIPE: Final = 13
+BROKEN_PIPE: Final = {"broken pipe": True}
+"""The progress of a call that sent SIGPIPE and has nothing left but to say so."""
 _TIMER_S_MAX = 24 * 3600
 
 # fmt: off
@@ -196,6 +199,14 @@ class Signals:
             self._unwind(call)
         else:
             call.interrupt(what.thread)
+
+    def broken_pipe(self, call: Call) -> None:
+        """The caller wrote to a pipe that nobody reads. Raises Unwind, then to be called again with
+        the progress ``BROKEN_PIPE``."""
+        try:
+            self.send(call, Signal(_SIGPIPE, "SIGPIPE", call.thread))
+        except Unwind:
+            raise Unwind(BROKEN_PIPE) from None
 
     def receive(self, number: int, name: str) -> None:
         """From outside of the process, for its main thread. Called by threads of other processes,

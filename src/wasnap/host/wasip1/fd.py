@@ -18,6 +18,7 @@ from ..beneath import os_error
 from ..descriptors import NotCapable
 from ..mapped import Directory
 from ..protocol import Call
+from ..signals import BROKEN_PIPE
 from ..socket import Listener
 from ..world import Host
 from . import layout, spec
@@ -58,11 +59,21 @@ class Fd:
     def fd_write(self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, nwritten: SizeAt) -> None:
         """Write buffers at the present offset. Like writev.
 
-        iovs: iovs_len ``ciovec``. AGAIN: no room, and NONBLOCK is set. u32 bytes at nwritten.
+        iovs: iovs_len ``ciovec``. AGAIN: no room, and NONBLOCK is set. u32 bytes at nwritten. PIPE: nobody
+        reads from it; if it is one of the guest's own pipes, SIGPIPE comes first.
         """
         memory = call.memory
         views = self._iovecs(memory, iovs, iovs_len)
-        memory.set_u32(nwritten, self._descriptors.get(fd, r.FD_WRITE).write(call, views))
+        descriptor = self._descriptors.get(fd, r.FD_WRITE)
+        if call.progress == BROKEN_PIPE:
+            raise os_error(errno.EPIPE)
+        try:
+            written = descriptor.write(call, views)
+        except BrokenPipeError:
+            if descriptor.tells_writers and self._host.acting is None:
+                self._host.signals.broken_pipe(call)
+            raise
+        memory.set_u32(nwritten, written)
 
     def fd_pread(
         self, call: Call, fd: I32, iovs: Ptr, iovs_len: Ptr, offset: I64, nread: SizeAt
