@@ -16,6 +16,7 @@ from wasnap.errors import GuestTrap
 from wasnap.host import Host, HostConfig, Mapping
 from wasnap.host.signals import BROKEN_PIPE
 from wasnap.host.threads import MAIN
+from wasnap.host.wasip1.spec import OFLAGS_DIRECTORY
 from wasnap.host.wasix import MISSING
 from wasnap.host.world import WASIX
 
@@ -154,6 +155,22 @@ def test_the_working_directory(guest: Guest, tmp_path: Path) -> None:
     with again.writes((OUT, struct.pack("<I", 8))):
         assert again("getcwd", DATA, OUT) == "RANGE"
     again.host.close()
+
+
+def test_a_libc_that_leaves_relative_paths_as_they_are(guest: Guest) -> None:
+    """That of the public dash: they are paths from the working directory, but below a directory that
+    the guest opened."""
+    guest.host.signals.old_style = True
+    for path in ("a", "/home/me/a/e"):
+        assert guest("path_create_directory", 3, *guest.path(path)) == "SUCCESS"
+    assert guest("chdir", *guest.path("/home/me/a")) == "SUCCESS"
+    assert guest("path_create_directory", 3, *guest.path("e/f")) == "SUCCESS"
+    assert guest("path_create_directory", 3, *guest.path("../g")) == "SUCCESS"
+    assert guest("path_remove_directory", 3, *guest.path("/home/me/g")) == "SUCCESS"
+    number = guest.open(".", oflags=OFLAGS_DIRECTORY)
+    assert guest("chdir", *guest.path("/home/me")) == "SUCCESS"
+    for path in ("e/f", "e"):
+        assert guest("path_remove_directory", number, *guest.path(path)) == "SUCCESS"
 
 
 def test_a_terminal_that_is_not_there(guest: Guest) -> None:

@@ -3,7 +3,8 @@
 Preview1 refuses these. The reference runtime of WASIX has one root, and older libcs name everything
 from there, whatever the descriptor: ``/dev/null``, ``/tmp/x`` below descriptor 3. So for programs of
 WASIX an absolute path is one in the mapping that it lies in; ``..`` is taken out of it first. Any
-other path is below the descriptor, as always.
+other path is below the descriptor, as always; but for a libc that names everything so (that of dash
+and bash), where one below a mapped directory is a path from the working directory.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Anywhere:
     @contextmanager
     def at(self, path: bytes) -> Iterator[tuple[Directory, bytes]]:
         """The directory that a path is to be looked for in, and the path from there. ENOENT."""
-        if path.startswith(b"/"):
+        host = self._host
+        here = host.signals.old_style and self._directory.preopen and host.cwd != b"/"
+        if path.startswith(b"/") or (here and path):
             with self._host.above(self._host.absolute(path)) as found:
                 yield found
         else:
