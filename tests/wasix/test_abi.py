@@ -167,7 +167,7 @@ def test_a_libc_that_leaves_relative_paths_as_they_are(guest: Guest) -> None:
     assert guest("path_create_directory", 3, *guest.path("e/f")) == "SUCCESS"
     assert guest("path_create_directory", 3, *guest.path("../g")) == "SUCCESS"
     assert guest("path_remove_directory", 3, *guest.path("/home/me/g")) == "SUCCESS"
-    number = guest.open(".", oflags=OFLAGS_DIRECTORY)
+    number = guest.open(".", oflags=OFLAGS_DIRECTORY, rights=0)
     assert guest("chdir", *guest.path("/home/me")) == "SUCCESS"
     for path in ("e/f", "e"):
         assert guest("path_remove_directory", number, *guest.path(path)) == "SUCCESS"
