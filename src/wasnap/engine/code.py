@@ -275,10 +275,16 @@ class Program:
         with self._lock:
             return self._known_sites().before_table(n)
 
-    def get_ready(self) -> None:
-        """Have at hand what continuations are made of, before a guest stands still for one."""
+    def get_ready(self, go_on: Callable[[], bool]) -> None:
+        """Have at hand what continuations are made of, and those that are likely to be wanted, before
+        a guest stands still for one. ``go_on()``: false if there is no time for more.
+        """
         with self._lock:
             self._known_sites()
+        for number in self.info.likely:
+            if not go_on():
+                break
+            self.continuations([number])
 
     def _known_sites(self) -> Sites:
         if self._sites is None:

@@ -3,7 +3,8 @@
 Two threads take turns with it, the process's supervisor and the saver's own::
 
     supervisor                           the saver's thread
-    prepare, the guest running  ------>  decode the program, if it is to go on from a new place
+    prepare, the guest running  ------>  decode the program, which is to go on from a new place,
+                                         and compile where it is likely to go on
                                          look what was written to; is it much, write it, and
                                          look again: until the rest is little, or does not get less
     ready: stop the guest       <------
@@ -267,7 +268,7 @@ class Saver:
     def _prepare(self, trigger: str, label: str) -> _Report:
         """Write while the guest runs, until little is left to write."""
         try:
-            self._world.get_ready()
+            self._world.get_ready(lambda: not self._hurry)
             owed = self._look()
             for _ in range(ROUNDS_MAX):
                 if owed <= FEW_PAGES or self._hurry:
