@@ -90,6 +90,9 @@ class ByHand:
     def by_table(self, n: int) -> bool:
         raise NotImplementedError
 
+    def before_table(self, n: int) -> bool:
+        raise NotImplementedError
+
     def module_for(self, n: int) -> bytes:
         self.made.append(n)
         return wasm(BEHIND_CALL if n else AT_LOOP)
