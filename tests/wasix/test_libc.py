@@ -38,6 +38,7 @@ PARTS: dict[str, tuple[int, str]] = {
         "at the end 0\n",
     ),
     "signals": (0, "raised: 1\nin a handler: 2 1\nignored: 1\n"),
+    "broken": (0, "broken: 3\n"),
     "alarms": (0, "alarms came\n"),
     "events": (0, "read abcdefghijklmnopqrst, counted 3\n"),
     "programs": (

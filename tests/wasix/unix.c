@@ -165,6 +165,16 @@ static void signals(void) {
   printf("ignored: %d\n", usr2);
 }
 
+static volatile int broken_pipes;
+static void on_pipe(int number) { broken_pipes++; }
+
+static void broken(void) {
+  int ends[2];
+  CHECK(!pipe(ends) && !close(ends[0]) && signal(SIGPIPE, on_pipe) != SIG_ERR);
+  for (int i = 0; i < 3; i++) CHECK(write(ends[1], "x", 1) == -1 && errno == EPIPE);
+  printf("broken: %d\n", broken_pipes);
+}
+
 static void alarm_clock(void) {
   CHECK(signal(SIGALRM, on_alarm) != SIG_ERR);
   /* what repeats alone: of what comes once this libc tells nobody, so that alarm() never comes */
@@ -276,6 +286,7 @@ int main(int argc, char **argv) {
   if (!strcmp(part, "threads")) threads();
   if (!strcmp(part, "processes")) processes();
   if (!strcmp(part, "signals")) signals();
+  if (!strcmp(part, "broken")) broken();
   if (!strcmp(part, "alarms")) alarm_clock();
   if (!strcmp(part, "events")) events();
   if (!strcmp(part, "programs")) self = argv[2], programs();
