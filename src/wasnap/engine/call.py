@@ -151,6 +151,8 @@ class GuestCall:
         """A wait was given up for a stop that is asked for: the call did not suspend of itself."""
         self.lock: threading.Lock | None = None
         """Held by the host function that runs; given back while it waits."""
+        self._asks_who_lives = False
+        """What it waits for may be the end of another thread: ``done`` has asked for that."""
         self._wake = wake
         self._company = company
         self._audience: Audience | None = None
@@ -192,6 +194,7 @@ class GuestCall:
 
     def park(self, done: Callable[[], bool], timeout_ns: int | None) -> bool:
         """See ``host.protocol.Call.park``."""
+        self._asks_who_lives = False
         self.waiting = True
         try:
             self._wait((), (), timeout_ns, done)
@@ -201,7 +204,7 @@ class GuestCall:
 
     def thread_ended(self) -> None:
         """Another guest thread has; from any thread."""
-        if self.waiting:
+        if self.waiting and self._asks_who_lives:
             self._wake.set()
 
     def unpark(self) -> None:
@@ -223,10 +226,12 @@ class GuestCall:
 
     def lives(self, thread: int) -> bool:
         """See ``host.protocol.Call.lives``."""
+        self._asks_who_lives = True
         return self._company is not None and self._company.lives(thread)
 
     def alone(self) -> bool:
         """See ``host.protocol.Call.alone``."""
+        self._asks_who_lives = True
         return self._company is None or self._company.alone()
 
     def exports(self, name: str) -> bool:
