@@ -11,7 +11,7 @@ from process import wat
 from triggers.conftest import Command, goes_on, taken, until_taken
 
 WASI = {"sigint": 2, "sigterm": 15, "sigalrm": 14, "sigtstp": 19, "sigstop": 18}
-COUNTER = wat.counter(60, 1_000_000, code=7)
+COUNTER = wat.counter(60, 1_000_000, code=7, held=True)
 COUNTED = wat.counted(60, 1_000_000)
 
 
@@ -28,7 +28,7 @@ def test_sigalrm_from_outside(wasnap: Command) -> None:
     for count in (1, 2, 3):
         started.signal(signal.SIGALRM)
         until_taken(wasnap.directory / "j", count)
-    assert started.end() == (7, COUNTED, "")
+    assert started.end(b"\n") == (7, COUNTED, "")
     assert taken(wasnap.directory / "j") == ["sigalrm"] * 3
     goes_on(wasnap, COUNTED)
 
@@ -53,7 +53,7 @@ def test_sigtstp(wasnap: Command, module: bytes) -> None:
         assert stopped(started.pid)
         assert taken(wasnap.directory / "j") == ["sigtstp"] * count
         started.signal(signal.SIGCONT)
-    stdin = b"" if module == COUNTER else b"hi"
+    stdin = b"\n" if module == COUNTER else b"hi"
     assert started.end(stdin) == (7, whole, "")
     goes_on(wasnap, whole, stdin=stdin)
 
