@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from process import wat
-from triggers.conftest import goes_on, taken
+from triggers.conftest import goes_on, taken, until_taken
 
 from control.conftest import Command
 from wasnap.control import client, messages, place
@@ -201,6 +201,7 @@ def test_who_says_nothing_keeps_nobody_waiting(wasnap: Command) -> None:
     with connection(wasnap, started.pid):
         with connection(wasnap, started.pid) as gone:
             gone.sendall(messages.encode(messages.Snapshot(label="nobody waits for it")))
+        until_taken(wasnap.directory / "j")
         with ExitStack() as stack:
             fifty = [stack.enter_context(connection(wasnap, started.pid)) for _ in range(50)]
             for one in fifty:

@@ -207,9 +207,7 @@ def test_later_snapshots_hold_only_what_changed(run: Run) -> None:
 def test_the_timer(run: Run) -> None:
     """A timer takes snapshots by itself."""
     out, to_guest = run.pipe()
-    process = run.process(
-        wat.endless(), journal=run.journal, stdout=to_guest, snapshot_timer=0.01
-    )
+    process = run.process(wat.endless(), journal=run.journal, stdout=to_guest, snapshot_timer=0.01)
     running = InThread(process)
     until_ready(out, running)
     while len(snapshots(run.journal)) < 3:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli.test_run import BIG
+from moments import wait_for_work
 from process import wat
 
 from triggers.conftest import Command, goes_on, taken, until_taken
@@ -86,7 +87,8 @@ def test_any_death_is_continued(wasnap: Command) -> None:
     while lives < 200:
         lives += 1
         started = wasnap.start(*arguments, ready=False)
-        if started.over(chance.uniform(0.5, 1.0)):
+        wait_for_work(started.pid, chance.randrange(500_000_000, 1_000_000_000))
+        if started.over(0):
             code, rest, _ = started.end()
             break
         started.signal(chance.choice(deaths))
