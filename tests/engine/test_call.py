@@ -180,8 +180,9 @@ def test_a_signal_does_not_end_a_wait(thread: Thread, pipe: tuple[int, int]) -> 
 
     before = signal.signal(signal.SIGALRM, handle)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)  # again: it may come before the wait
         assert thread.call.wait([pipe[0]], [], 20 * SECOND) == ([pipe[0]], [])
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert got.is_set()
