@@ -21,6 +21,8 @@ __all__ = ["Run", "cache", "run"]
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SECONDS_MAX = 60
+SELDOM = ("--snapshot-timer", "3600")
+"""Of the usual triggers, the timer has no say here, however slow the machine is."""
 
 
 class Command:

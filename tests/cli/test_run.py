@@ -9,7 +9,7 @@ import pytest
 import wasmtime
 from process import wat
 
-from cli.conftest import Command
+from cli.conftest import SELDOM, Command
 from wasnap.journal import Journal
 
 HELD = wat.counter(60, 1_000_000, code=7, held=True)
@@ -103,7 +103,7 @@ def test_signals(
 ) -> None:
     """Each reaches the guest wherever it is, and ends it; with a journal, after a snapshot."""
     name = wasnap.write("guest.wasm", module)
-    started = wasnap.start("run", *(["--journal", "j"] if journal else []), name)
+    started = wasnap.start("run", *(["--journal", "j", *SELDOM] if journal else []), name)
     started.signal(number)
     ended, printed, stderr = started.end()
     assert (ended, printed, stderr) == (code, b"ready\n", "")
@@ -125,7 +125,7 @@ def test_a_signal_then_resume(wasnap: Command) -> None:
 def test_a_trigger_that_was_not_asked_for(wasnap: Command) -> None:
     """With ``--snapshot-on timer`` alone, SIGTERM just ends it."""
     module = wasnap.write("endless.wasm", wat.endless())
-    started = wasnap.start("run", "--journal", "j", "--snapshot-on", "timer", module)
+    started = wasnap.start("run", "--journal", "j", "--snapshot-on", "timer", *SELDOM, module)
     started.signal(signal.SIGTERM)
     assert started.end()[0] == 143
     with Journal.open(wasnap.directory / "j") as opened:

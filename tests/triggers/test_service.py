@@ -14,7 +14,7 @@ from cli.test_run import BIG
 from moments import wait_for_work
 from process import wat
 
-from triggers.conftest import Command, goes_on, taken, until_taken
+from triggers.conftest import SELDOM, Command, goes_on, taken, until_taken
 
 COUNTER = wat.counter(60, 1_000_000, code=7, held=True)
 COUNTED = wat.counted(60, 1_000_000)
@@ -44,7 +44,7 @@ def test_the_deadline(wasnap: Command) -> None:
 def test_in_time(wasnap: Command) -> None:
     """Where there is time for it, the snapshot is there."""
     started = wasnap.start(
-        "run", "--journal", "j", "--grace", "60", wasnap.write("m.wasm", COUNTER)
+        "run", "--journal", "j", *SELDOM, "--grace", "60", wasnap.write("m.wasm", COUNTER)
     )
     started.signal(signal.SIGTERM)
     code, printed, _ = started.end()

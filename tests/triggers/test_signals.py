@@ -8,7 +8,7 @@ import signal
 import pytest
 from process import wat
 
-from triggers.conftest import Command, goes_on, taken, until_taken
+from triggers.conftest import SELDOM, Command, goes_on, taken, until_taken
 
 WASI = {"sigint": 2, "sigterm": 15, "sigalrm": 14, "sigtstp": 19, "sigstop": 18}
 COUNTER = wat.counter(60, 1_000_000, code=7, held=True)
@@ -36,7 +36,7 @@ def test_sigalrm_from_outside(wasnap: Command) -> None:
 def test_sigalrm_that_is_no_trigger(wasnap: Command) -> None:
     """It ends the process, as it ends any."""
     module = wasnap.write("m.wasm", wat.endless())
-    started = wasnap.start("run", "--journal", "j", module)
+    started = wasnap.start("run", "--journal", "j", *SELDOM, module)
     started.signal(signal.SIGALRM)
     assert started.end()[0] == -signal.SIGALRM
     assert taken(wasnap.directory / "j") == []
@@ -91,7 +91,7 @@ def test_from_the_guest_pausing(wasnap: Command, name: str, trigger: bool) -> No
     """The process stands still until SIGCONT, and goes on behind the guest's call."""
     module = wasnap.write("m.wasm", wat.raiser(WASI[name]))
     on = name if trigger else "timer"
-    started = wasnap.start("run", "--journal", "j", "--snapshot-on", on, module)
+    started = wasnap.start("run", "--journal", "j", "--snapshot-on", on, *SELDOM, module)
     assert stopped(started.pid)
     assert taken(wasnap.directory / "j") == [name] * trigger
     started.signal(signal.SIGCONT)
