@@ -143,6 +143,31 @@ def test_sigstop(wasnap: Command, trigger: bool) -> None:
     goes_on(wasnap, b"ready\n97\n", stdin=b"a")
 
 
+def test_one_that_stands_still_while_many_look(wasnap: Command) -> None:
+    """Whoever looks leaves a connection that nobody accepts; when there is room for no more, that keeps
+    no other process from starting, and no command waiting.
+    """
+    module = wasnap.write("m.wasm", READER)
+    started = wasnap.start("run", "--journal", "j", *SELDOM, module)
+    started.signal(signal.SIGSTOP)
+    assert stopped(started.pid)
+    path = str(wasnap.runtime / "wasnap" / f"{started.pid}.sock")
+    with pytest.raises(BlockingIOError):
+        for _ in range(100_000):
+            with socket.socket(socket.AF_UNIX) as looking:
+                looking.setblocking(False)
+                looking.connect(path)
+    other = wasnap.start("run", module)
+    assert other.end(b"a") == (7, b"ready\n97\n", "")
+    assert listed(wasnap)[started.pid]["state"] == "stopped"
+    refused = wasnap("snapshot", str(started.pid))
+    assert refused.returncode == 70
+    assert b"kill -CONT" in refused.stderr
+    started.signal(signal.SIGCONT)
+    assert wasnap("snapshot", str(started.pid)).stdout == b"1\n"
+    assert started.end(b"a") == (7, b"ready\n97\n", "")
+
+
 @pytest.mark.parametrize(
     ("args", "code"),
     [
