@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
+from cli.conftest import SOURCE
 from process import wat
 
 from triggers.conftest import SELDOM, Command, goes_on, taken, until_taken
@@ -97,6 +100,37 @@ def test_from_the_guest_pausing(wasnap: Command, name: str, trigger: bool) -> No
     started.signal(signal.SIGCONT)
     assert started.end() == (7, b"ready\n0\n", "")
     assert goes_on(wasnap, b"ready\n0\n", options=("--snapshot-on", name)) == [[]] * trigger
+
+
+PAUSES = """
+import os, threading
+from wasnap.host.signals import pause
+
+def run():
+    for _ in range(40):
+        pause()
+        os.write(1, b"x")
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_that_pauses_the_process_does_not_run_on() -> None:
+    """Guests send themselves signals on threads of their own: nothing comes behind that before SIGCONT,
+    be it the guest's or what is done about its terminal.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-c", PAUSES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as pausing:
+        assert pausing.stdout is not None
+        os.set_blocking(pausing.stdout.fileno(), False)
+        for number in range(40):
+            assert stopped(pausing.pid)
+            assert (pausing.stdout.read() or b"") == b"x" * min(number, 1)
+            pausing.send_signal(signal.SIGCONT)
+    assert pausing.returncode == 0
 
 
 def test_a_signal_to_oneself_without_a_journal(wasnap: Command) -> None:
