@@ -126,11 +126,14 @@ def test_a_thread_that_pauses_the_process_does_not_run_on() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as pausing:
         assert pausing.stdout is not None
         os.set_blocking(pausing.stdout.fileno(), False)
-        for number in range(40):
-            assert stopped(pausing.pid)
-            assert (pausing.stdout.read() or b"") == b"x" * min(number, 1)
-            pausing.send_signal(signal.SIGCONT)
-    assert pausing.returncode == 0
+        try:
+            for number in range(40):
+                assert stopped(pausing.pid)
+                assert (pausing.stdout.read() or b"") == b"x" * min(number, 1)
+                pausing.send_signal(signal.SIGCONT)
+            assert pausing.wait(60) == 0
+        finally:
+            pausing.kill()
 
 
 def test_a_signal_to_oneself_without_a_journal(wasnap: Command) -> None:
