@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import REPETITIONS, Sample, Table, interleaved
-from bench.snapshot import GIB, MIB, Running, copy_seconds, ms
-from wasnap.engine.tracking import COMPARE
+from bench.snapshot import GIB, MIB, Running, comparing, copy_seconds, ms
 from wasnap.journal import PAGE_SIZE
 from wasnap.journal.tools.compact import compact
 from wasnap.process.process import SWITCH_SECONDS
@@ -138,7 +137,7 @@ def memory(table: Table, path: Path) -> None:
     row("  10 MiB of 1 GiB changed", running)
     running.close()
     path.unlink()
-    with _environment(COMPARE, "1"):
+    with comparing():
         running = Running(GIB, path)
         running.fill()
         row("  where the kernel does not tell: first snapshot of 1 GiB", running, "")
@@ -152,15 +151,6 @@ def _status(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise KeyError(name)
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 # -- throughput -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import wasnap.instrument
 from wasnap.engine import Cache, Finished, Guest, Program, Stopped
 from wasnap.engine.cache import FOOTER, default_directory
 from wasnap.errors import CannotResume
+from wasnap.instrument import likely
 
 from .guests import functions, wasm
 
@@ -64,6 +65,26 @@ def test_a_hit_needs_no_work_for_program_and_continuations(
     assert len(entries(cache)) == 2
     forbid_work(monkeypatch)
     run(Program.load(wasm(TEXT), counted=True, cache=cache))
+
+
+def test_ready_for_the_likely_before_it_is_wanted(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled as long as there is time, and only once."""
+    monkeypatch.setattr(likely, "CODE_MIN", 1)
+    monkeypatch.setattr(likely, "SITES_MIN", 1)
+    loop = """(module (import "host" "tick" (func $tick)) (func (export "run") (param i32)
+      (loop $l (call $tick) (br_if $l (local.get 0)))))"""
+    program = Program.load(wasm(loop), cache=cache)
+    numbers = program.info.likely
+    assert numbers
+    program.get_ready(lambda: False)
+    assert len(entries(cache)) == 1
+    program.get_ready(lambda: True)
+    assert len(entries(cache)) == 1 + len(numbers)
+    forbid_work(monkeypatch)
+    program.get_ready(lambda: True)
+    assert program.continuations(numbers).keys() == set(numbers)
 
 
 def test_key_tells_apart_what_compiles_differently(

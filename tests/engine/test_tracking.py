@@ -103,6 +103,28 @@ def test_at_first_all_that_is_not_zero(
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_what_is_saved_of_a_page_is_known(memory: GuestMemory, way: type[Dirty | Changes]) -> None:
+    """The guest runs: a page is written to between being told of and being saved, and is then as it
+    was told of. Either that is what was saved, or it is told of again."""
+    tracked = way(memory)
+    tracked.written(memory.size)
+    memory.write(7 * PAGE, b"a")
+    assert pages(tracked.written(memory.size)) == [7]
+    memory.write(7 * PAGE, b"b")
+    saved = bytes(tracked.content(memory.size)[7 * PAGE : 8 * PAGE])
+    memory.write(7 * PAGE, b"a")
+    if pages(tracked.written(memory.size)) == [7]:
+        saved = bytes(tracked.content(memory.size)[7 * PAGE : 8 * PAGE])
+    assert saved == memory.read(7 * PAGE, PAGE)
+    memory.grow_to(memory.size + 1)
+    memory.write(memory.size - PAGE, b"new")
+    last = memory.size // PAGE - 1
+    assert pages(tracked.written(memory.size)) == [last]
+    assert bytes(tracked.content(memory.size)[last * PAGE :][:3]) == b"new"
+    tracked.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_each_way_of_writing(guest: Guest, memory: GuestMemory, way: type[Dirty | Changes]) -> None:
     """The guest by each kind of instruction, the host by each kind of access, and the kernel."""
     source, feed = os.pipe()

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from journal.helpers import FaultyStorage, contents, make, open_bytes, page
 from wasnap.errors import JournalWriteFailed
-from wasnap.journal import PAGE_SIZE, Extent, Journal
+from wasnap.journal import PAGE_SIZE, Extent, HostRecord, Journal, StackRecord
 from wasnap.journal.places import ABSENT, ZERO, Places
+from wasnap.journal.records import Frame
 
 
 def save(journal: Journal, parent: int | None, *rounds: dict[int, bytes], total: int = 16) -> int:
@@ -63,6 +64,31 @@ def test_pages_named_again_take_no_new_space(tmp_path: Path) -> None:
         assert contents(journal, 1) == first | again
         (extent,) = journal.load(1).memory(0).extents
         assert extent.n_pages == 200
+
+
+def test_a_small_snapshot_needs_little_beside_its_pages(tmp_path: Path) -> None:
+    """64 KiB of single pages: not aligned, and no field that has its default. From 128 pages on the
+    blocks can be mapped. Both are as they were, together."""
+    single = {3 * at: page(1 + at) for at in range(16)}
+    many = {100: b"".join(page(1 + at) for at in range(128))}
+    with make(tmp_path / "j") as journal:
+        with journal.begin(None, "timer") as writer:
+            writer.changed(0, 300, sorted(single.items()))
+            writer.record(
+                StackRecord(
+                    transform=1, data=bytes(24), frames_base=32, fp=40, frames=[Frame(0, 0, 50)]
+                )
+            )
+            writer.record(HostRecord(state={"args": [b"a"]}))
+            writer.commit()
+        save(journal, 1, many, total=300)
+    with Journal.open(tmp_path / "j", verify=True) as journal:
+        assert journal.snapshots[0].size < 16 * PAGE_SIZE * 1.02
+        found = journal.load(2).memory(0).layers()
+        assert [extent.offset % PAGE_SIZE for extent in found.extents if extent.offset] == [0]
+        assert any(offset % PAGE_SIZE for offset in found.pages.values())
+        expected = single | {100 + at: page(1 + at) for at in range(128)}
+        assert contents(journal, 2) == expected
 
 
 def test_a_memory_that_grows_between_rounds(tmp_path: Path) -> None:

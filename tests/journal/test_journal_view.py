@@ -103,17 +103,17 @@ def test_overview(path: Path) -> None:
             add(journal, parent, {1: page("c")}, tag=tag)
     time = "2023-11-14 22:13:20+00:00  timer"
     assert inspect(path).splitlines() == [
-        f"{path}: journal 1.0, 48.6 KiB",
+        f"{path}: journal 1.0, 29.7 KiB",
         "  module   a.wasm  8 bytes  sha256 000102030405",
         '  args     a.wasm "two words"',
         "  made by  wasnap 0.1.0, 1970-01-01 00:00:00+00:00",
         "  6 snapshots",
-        f"    1        {time}     8.2 KiB         1 page   one",
-        f"    ├─ 2     {time}     8.0 KiB         1 page",
-        f"    │  3     {time}     8.0 KiB         1 page",
-        f'    └─ 4     {time}     8.0 KiB         1 page   "try again"',
-        f"       ├─ 5  {time}     8.0 KiB         1 page",
-        f"       └─ 6  {time}     8.0 KiB         1 page",
+        f"    1        {time}     4.9 KiB         1 page   one",
+        f"    ├─ 2     {time}     4.9 KiB         1 page",
+        f"    │  3     {time}     4.9 KiB         1 page",
+        f'    └─ 4     {time}     4.9 KiB         1 page   "try again"',
+        f"       ├─ 5  {time}     4.9 KiB         1 page",
+        f"       └─ 6  {time}     4.9 KiB         1 page",
     ]
 
 
@@ -125,7 +125,7 @@ def test_one_snapshot(path: Path) -> None:
     assert lines[:9] == [
         f"snapshot 1 of {path}",
         '  2023-11-14 22:13:20+00:00  sigint  "deep one"',
-        "  after the start, 190.4 KiB in the journal",
+        "  after the start, 188.1 KiB in the journal",
         "thread 0, 5302 frames",
         "  waits in wasi_snapshot_preview1.poll_oneoff"
         f"(1, 2.5, <16 bytes {'00' * 16}>)  [deadline_ns=123]",

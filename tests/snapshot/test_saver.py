@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from wasnap.engine import Executable, Family, Program, Stopped, dirty, tracking
+from wasnap.engine import Cache, Executable, Family, Program, Stopped, dirty, tracking
 from wasnap.errors import JournalWriteFailed
 from wasnap.host import Host, HostConfig, HostState, Mapping
 from wasnap.host.directory import HostDirectory
@@ -207,7 +208,7 @@ def test_a_guest_that_ends_meanwhile(make: Make, monkeypatch: pytest.MonkeyPatch
     assert setting.saved(setting.saver.save("timer", "")) == content
 
 
-@pytest.mark.skipif(not dirty.supported(), reason=dirty.missing())
+@pytest.mark.usefixtures("way")
 def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first snapshot of a large memory stops the guest for the rest only, and has each page
     once."""
@@ -230,6 +231,30 @@ def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.Mo
     pages = sum(map(len, content)) // PAGE_SIZE
     assert setting.journal.snapshots[-1].pages <= pages
     assert setting.saved(snapshot) == content
+
+
+@pytest.mark.usefixtures("way")
+def test_the_program_is_decoded_while_it_runs(make: Make, tmp_path: Path) -> None:
+    """What continuations are made of is at hand before the guest is stopped: it takes 0.2 s for a
+    CPython. Where the module cannot be had that is no reason to have no snapshot."""
+    cache = Cache(tmp_path / "cache")
+    Program.load(WRITER, cache=cache)
+    asked: list[str] = []
+
+    def module() -> bytes:
+        asked.append(threading.current_thread().name)
+        return WRITER if len(asked) > 1 else b""
+
+    program = Program.cached(module, hashlib.sha256(WRITER).digest(), cache=cache)
+    assert program is not None
+    setting = make()
+    first = setting.guest.first
+    setting.guest.executables[first] = Executable(program, module, b"")
+    for times in (1, 2, 2):
+        setting.saver.prepare("timer", "")
+        assert setting.ready()
+        setting.saver.cancel()
+        assert asked == ["saver"] * times
 
 
 def test_abandoned(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,14 @@ def test_what_is_left_of_a_sleep(guest: Guest) -> None:
     assert msgspec.msgpack.encode(progress)
 
 
+def test_the_wrong_end_of_a_pipe(guest: Guest) -> None:
+    """As the reference runtime has it; where one is there is what Unix says."""
+    assert guest("fd_pipe", OUT, OUT + 4) == "SUCCESS"
+    assert guest("fd_read", 5, *guest.iovs(1), OUT) == "ACCES"
+    assert guest("fd_write", 4, *guest.iovs(1, data=b"x"), OUT) == "ACCES"
+    assert guest("fd_seek", 4, 0, 0, OUT) == "SPIPE"
+
+
 def test_what_is_in_a_pipe_is_saved(guest: Guest, tmp_path: Path) -> None:
     """Both ends, a closed one, a full pipe, and a duplicate; the guest goes on with the same."""
     for _ in range(3):

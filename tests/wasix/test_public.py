@@ -124,7 +124,7 @@ EXAMPLES: Mapping[str, Example] = {
     "execve": Example(["Main program started", "echo,hi-from-child,echo,hi-from-parent,"]),
     "spawn": Example(["echo,hi,Child pid: 2", "Child status 0"]),
     "pipe": Example(
-        ["this text should be printed by the child", "failed to read from pipe - 8"], 1
+        ["this text should be printed by the child", "failed to read from pipe - 2"], 1
     ),
     "stack": Example(
         [
@@ -141,7 +141,7 @@ EXAMPLES: Mapping[str, Example] = {
             *("condvar1 thread set condition", "condvar1 thread notify", "condvar woken"),
             *("condvar parent done", "all done"),
         ],
-        maybe=["condvar1 thread exit"],  # it has 50 ms for that
+        maybe=["condvar1 thread exit"],  # the parent sleeps for 0.1 s
     ),
     "multi-threading": Example(
         [
@@ -161,8 +161,7 @@ EXAMPLES: Mapping[str, Example] = {
         every=29,
     ),
 }
-"""What ``pipe`` reads from is the end that writes: BADF; the reference runtime says ACCES. What is
-executed is ``TELL``."""
+"""What ``pipe`` reads from is the end that writes: ACCES. What is executed is ``TELL``."""
 
 
 def binary(name: str) -> Path:

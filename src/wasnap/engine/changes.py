@@ -5,6 +5,11 @@ The image is an anonymous private mapping as large as the memory, zero where not
 Blocks of 64 KiB are compared first, and the pages of those that differ then: about 10 GB/s where
 nothing changed.
 
+The guest may run meanwhile. What is saved is therefore the image and not the memory: a page that is
+written to after it was copied differs from what was saved, and so from the image, and is found the
+next time. Were the memory saved, it could hold something else by then, and be again as it was copied
+when it is looked at next.
+
 The price is a second copy of what the guest has in memory, and a look at all of it at each
 snapshot. Where the kernel can tell which pages were written (dirty.py) neither is needed.
 """
@@ -16,7 +21,7 @@ import mmap
 from collections.abc import Iterator
 from typing import Final
 
-from wasnap.engine.image import MemoryImage, place
+from wasnap.engine.image import MemoryImage, place, window
 from wasnap.engine.memory import Watched
 from wasnap.engine.runs import Run
 
@@ -37,8 +42,6 @@ _memmove.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 class Changes:
     """``Tracker``, by comparing: exactly the pages that differ. It works everywhere."""
 
-    live = False
-
     def __init__(self, memory: Watched) -> None:
         self._memory = memory
         self._image: mmap.mmap | None = None
@@ -53,6 +56,10 @@ class Changes:
             self._copy(start, end)
             taken.append((start // PAGE, end // PAGE))
         return taken
+
+    def content(self, size: int) -> memoryview:
+        """As ``Tracker`` says."""
+        return window(self._address, size)
 
     def restored(self, image: MemoryImage) -> None:
         """As ``Tracker`` says."""

@@ -14,9 +14,11 @@ cache, under a sum that was not computed here.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -34,6 +36,8 @@ from wasnap.instrument import TRANSFORM_VERSION, ProgramInfo, Site
 
 if TYPE_CHECKING:
     from wasnap.wasm.module import Module as Decoded
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -233,18 +237,20 @@ class Program:
                 self._continuations[n] = Continuation.of(*cached)
         if not todo:
             return
-        if self._sites is None:
-            self._sites = self._make_sites()
-        sites = self._sites
+        began = time.perf_counter()
+        sites = self._known_sites()
         from concurrent.futures import ThreadPoolExecutor
 
-        # Sites is for one thread; compiling is not, and does not hold the interpreter.
+        # Sites is for one thread; compiling is not, and does not hold the interpreter: so the next
+        # one is made meanwhile.
         with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
-            compiled = pool.map(compile_module, [sites.module_for(n) for n in todo])
+            compiled = pool.map(compile_module, map(sites.module_for, todo))
             for n, module in zip(todo, compiled, strict=True):
                 site = sites.site(n)
                 _store(self.cache, self._site_key(n), module, site)
                 self._continuations[n] = Continuation.of(site, module)
+        took = 1000 * (time.perf_counter() - began)
+        log.debug("code to go on from %d new places compiled in %.1f ms", len(todo), took)
 
     def site(self, n: int) -> Site:
         """The facts of site ``n``; nothing is compiled for it."""
@@ -256,16 +262,28 @@ class Program:
             if cached is not None:  # its function need not be looked at again
                 self._continuations[n] = Continuation.of(*cached)
                 return cached[0]
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.site(n)
+            return self._known_sites().site(n)
 
     def calls_by_table(self, n: int) -> bool:
         """Whether site ``n`` is a call through a table. Rarely asked: the module is decoded."""
         with self._lock:
-            if self._sites is None:
-                self._sites = self._make_sites()
-            return self._sites.by_table(n)
+            return self._known_sites().by_table(n)
+
+    def get_ready(self, go_on: Callable[[], bool]) -> None:
+        """Have at hand what continuations are made of, and those that are likely to be wanted, before
+        a guest stands still for one. ``go_on()``: false if there is no time for more.
+        """
+        with self._lock:
+            self._known_sites()
+        for number in self.info.likely:
+            if not go_on():
+                break
+            self.continuations([number])
+
+    def _known_sites(self) -> Sites:
+        if self._sites is None:
+            self._sites = self._make_sites()
+        return self._sites
 
     def _site_key(self, n: int) -> str:
         return f"{self.key}.{n}"

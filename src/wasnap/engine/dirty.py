@@ -40,10 +40,10 @@ import platform
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wasnap.engine.image import MemoryImage, window
 from wasnap.engine.runs import Run, count, joined
 
 if TYPE_CHECKING:
-    from wasnap.engine.image import MemoryImage
     from wasnap.engine.memory import Watched
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,6 @@ class Dirty:
     Should the kernel ever fail in this, all pages count as written from then on.
     """
 
-    live = True
-
     def __init__(self, memory: Watched) -> None:
         self._memory = memory
         self._fd = _open()
@@ -109,6 +107,10 @@ class Dirty:
             except OSError as error:
                 self._give_up(error)
         return [(0, size // PAGE)] if size else []
+
+    def content(self, size: int) -> memoryview:
+        """As ``Tracker`` says."""
+        return window(self._memory.address, size)
 
     def restored(self, image: MemoryImage) -> None:
         """As ``Tracker`` says."""

@@ -148,7 +148,7 @@ def copy_of(memory: Copied) -> MemoryImage:
     """What a memory holds now, in views of it: to be placed elsewhere at once. Blocks that are zero
     are left out: whoever has the copy does not need memory for them."""
     size = memory.size
-    room = _window(memory.address, size) if size else memoryview(b"")
+    room = window(memory.address, size) if size else memoryview(b"")
     extents = []
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
@@ -167,7 +167,7 @@ def place(address: int, image: MemoryImage, *, mappings_max: int = MAPPINGS_MAX)
     if not image.size:
         return 0
     _map(address, image.size, -1, 0)
-    room = _window(address, image.size)
+    room = window(address, image.size)
     copied = 0
     left = []
     pieces = _pieces(image)
@@ -357,7 +357,8 @@ def _write(room: memoryview, extent: BufferExtent) -> int:
     return extent.length
 
 
-def _window(address: int, length: int) -> memoryview:
+def window(address: int, length: int) -> memoryview:
+    """``length`` bytes at ``address``, writable; good for as long as they are there."""
     return memoryview((ctypes.c_char * length).from_address(address)).cast("B")
 
 

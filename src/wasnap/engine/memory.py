@@ -15,7 +15,7 @@ from struct import error as StructError
 from typing import Protocol
 
 from wasnap.engine import native
-from wasnap.engine.image import MemoryImage, place
+from wasnap.engine.image import MemoryImage, place, window
 from wasnap.engine.linear import Linear
 from wasnap.errors import CannotResume
 from wasnap.host.protocol import Fault
@@ -77,7 +77,7 @@ class GuestMemory:
         if size == self._size and self.address:
             return False
         self.address = self._linear.address()
-        self._view = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+        self._view = window(self.address, size)
         self._size = size
         return True
 

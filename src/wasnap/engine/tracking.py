@@ -3,11 +3,13 @@
 *The kernel tells* (dirty.py): asking costs little and may be done while the guest runs; what a
 program writes to costs it one page fault for each page and snapshot.
 
-*Comparing* (changes.py), where the kernel cannot: all of the memory is looked at while the guest
-stands still, and there is a second copy of it.
+*Comparing* (changes.py), where the kernel cannot: all of the memory is looked at, and there is a
+second copy of it.
 
-Both tell of a page once: whoever asks remembers what was told until it is saved. Both may tell of
-pages that are as they were; whoever saves them looks (journal/sift.py).
+Both may be asked while the guest runs, and tell of a page once: whoever asks remembers what was told
+until it is saved. Both may tell of pages that are as they were; whoever saves them looks
+(journal/sift.py). What is saved is their ``content``: a page that has changed again since it was told
+of will be told of again, whichever of its contents was saved.
 """
 
 from __future__ import annotations
@@ -26,9 +28,7 @@ COMPARE: Final = "WASNAP_COMPARE_PAGES"
 
 
 class Tracker(Protocol):
-    """``live``: ``written`` may be asked while the guest runs, too."""
-
-    live: bool
+    """For one thread at a time; the guest may run meanwhile."""
 
     def written(self, size: int) -> list[Run]:
         """Pages that may have been written to since it was last asked, in order, not adjacent.
@@ -36,6 +36,12 @@ class Tracker(Protocol):
         ``size``: how many bytes of the memory to look at, never less than before. What is new
         counts from its beginning: at first all that is not zero; after ``restored``, all that was
         written to since then.
+        """
+        ...
+
+    def content(self, size: int) -> memoryview:
+        """The first ``size`` bytes of the memory, to be saved: as they are, or were when ``written``
+        was asked for so many. Good until it is asked again.
         """
         ...
 

@@ -10,6 +10,7 @@ descriptors are there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import msgspec
 from wasnap.errors import Unsaveable
 
 from . import rights as r
+from .beneath import os_error
 from .descriptors import Missing, Scene
 from .stream import ByteStream
 
@@ -49,6 +51,12 @@ class PipeEnd(ByteStream):
         rights = r.STREAM & ~(r.FD_READ if writes else r.FD_WRITE)
         super().__init__(fileno, rights, rights, 0)
         self.writes = writes
+
+    def refuse(self, right: int) -> Exception:
+        """The reference runtime's word for using the wrong end, where Unix has EBADF."""
+        if right & (r.FD_READ | r.FD_WRITE):
+            return os_error(errno.EACCES)
+        return super().refuse(right)
 
     def close(self) -> None:
         self._close_writer()

@@ -41,14 +41,14 @@ _OF_TERMINALS: Final = frozenset(("SIGINT", "SIGQUIT", "SIGHUP", "SIGWINCH"))
 _NUMBER_MAX: Final = (1 << 31) - 1
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a process came to its end. ``signal``: the guest's number; 0: by itself."""
 
     code: int
     signal: int = 0
 
 
-class Own(msgspec.Struct, frozen=True):
+class Own(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a process has for itself. The fields are explained in ``world.HostState``."""
 
     args: list[bytes]
@@ -62,7 +62,7 @@ class Own(msgspec.Struct, frozen=True):
     dispositions: bytes = b""
 
 
-class ProcessState(msgspec.Struct, frozen=True):
+class ProcessState(msgspec.Struct, frozen=True, omit_defaults=True):
     """``own``: None for one that has ended, as ``ended`` says. ``borrows``: its parent waits until it
     ends or is another program (vfork). Of the first process ``own`` is in ``HostState`` itself."""
 
@@ -73,7 +73,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     own: Own | None = None
 
 
-class ProcessesState(msgspec.Struct, frozen=True):
+class ProcessesState(msgspec.Struct, frozen=True, omit_defaults=True):
     """``last``: the number that was given last. ``table``: all but the first process. ``acting``: which
     process acts as which of its children."""
 

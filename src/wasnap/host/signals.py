@@ -100,7 +100,7 @@ class Alarm(msgspec.Struct, frozen=True):
     every: int
 
 
-class SignalsState(msgspec.Struct, frozen=True):
+class SignalsState(msgspec.Struct, frozen=True, omit_defaults=True):
     """``waiting``: in the order in which they came; ``announced``: those of them for which the
     triggers were asked already."""
 

@@ -26,7 +26,7 @@ class KeptStack(msgspec.Struct, frozen=True):
     copy: StackCopy
 
 
-class StacksState(msgspec.Struct, frozen=True):
+class StacksState(msgspec.Struct, frozen=True, omit_defaults=True):
     """``last``: the number that was given last."""
 
     last: int = 0

@@ -31,7 +31,7 @@ _EAGAIN: Final = 6
 """WASI's number for it."""
 
 
-class ThreadsState(msgspec.Struct, frozen=True):
+class ThreadsState(msgspec.Struct, frozen=True, omit_defaults=True):
     """``last``: the number that was given last. ``last_key``, ``keys``: of the keys of values that
     each thread has of its own (WASIX); ``values``: key, thread, value.
     """

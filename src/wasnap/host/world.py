@@ -116,7 +116,7 @@ _STANDARD = ("stdin", "stdout", "stderr")
 _OUTPUTS = _STANDARD[1:]
 
 
-class HostState(msgspec.Struct, frozen=True):
+class HostState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that the guest has of the host. ``args``, ``env`` (``NAME=VALUE``): as bytes.
 
     ``written``: stdin, stdout, stderr -> bytes the guest has written there, ever (also if it has
@@ -135,11 +135,11 @@ class HostState(msgspec.Struct, frozen=True):
     """
 
     args: list[bytes]
-    env: list[bytes]
+    env: list[bytes] = []
     clock: ClockState
-    random: RandomState | None
-    written: dict[str, int]
-    descriptors: list[DescriptorState]
+    random: RandomState | None = None
+    written: dict[str, int] = {}
+    descriptors: list[DescriptorState] = []
     trees: dict[str, TreeState] = {}
     occasions: list[str] = []
     terminal: TerminalState | None = None

@@ -122,6 +122,8 @@ class ProgramInfo(msgspec.Struct):
     globals: list[SavedGlobal] = []
     host_memory: int = 0
     """The memory that the host's pointers are for: the one exported as "memory", else the first."""
+    likely: list[int] = []
+    """Sites that are worth having continuations of before they are asked for; see ``likely.py``."""
 
 
 class Site(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from wasnap.instrument.emit import (
     i32_const,
 )
 from wasnap.instrument.layout import SMALL_SET_MAX, FunctionPlan, plan_function
+from wasnap.instrument.likely import Likely
 from wasnap.instrument.scan import scan
 from wasnap.instrument.sites import INDIRECT, TAIL, FunctionScan, ModuleFacts, futex_at
 from wasnap.wasm.encode import encode
@@ -219,11 +220,13 @@ class Transform:
         dispatched: set[int] = set()
         largest = 0
         n = facts.n_imported
+        likely = Likely()
         for i, s in enumerate(self.analysis.scans):
             if s.sites:
                 plan = plan_function(graph, s)
                 if plan.sites:
                     self._refuse_if_too_large(plan)
+                    likely.add(plan, len(self.old.code[i].code), self.analysis.site_bases[i])
                     for site in s.sites:
                         if site.callee != INDIRECT and site.callee >= n:
                             dispatched.add(site.callee)
@@ -234,6 +237,7 @@ class Transform:
                 plan = FunctionPlan(s, s.locals, [], [])
                 module.code[i] = self._body(plan, self.old.code[i], 0)
         info = self._describe(sorted(dispatched))
+        info.likely = likely.sites()
         self._append_all(info, largest)
         return Instrumented(encode(module), info)
 

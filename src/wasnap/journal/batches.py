@@ -74,16 +74,18 @@ def batches(
         yield batch
 
 
-def placed(batch: list[Piece], position: int) -> tuple[list[StoredExtent], list[Buffer]]:
+def placed(
+    batch: list[Piece], position: int, unit: int = PAGE_SIZE
+) -> tuple[list[StoredExtent], list[Buffer]]:
     """The extents of a record whose table ends at ``position``, and all that follows the table:
-    zero bytes up to the first block, then the blocks, raw ones first.
+    zero bytes up to the first block, then the blocks, raw ones first, at multiples of ``unit``.
     """
     at: dict[int, int] = {}
     parts: list[Buffer] = []
     for encoding in (Encoding.RAW, Encoding.ZSTD):
         for piece in batch:
             if piece.encoding == encoding and piece.data is not None:
-                if encoding == Encoding.RAW and (padding := align(position, PAGE_SIZE) - position):
+                if encoding == Encoding.RAW and (padding := align(position, unit) - position):
                     parts.append(bytes(padding))
                     position += padding
                 at[piece.first_page] = position

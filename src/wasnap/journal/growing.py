@@ -38,6 +38,12 @@ times what there has been, and 0.4 % of its data, so little is wasted on what do
 BLOCK_BYTES: Final = CHUNK_PAGES * PAGE_SIZE
 """The most that a raw block has."""
 
+MAPPABLE_PAGES: Final = 128
+"""The blocks of a record that holds fewer are not aligned: what that takes, 2 KiB in the mean, would
+be more than all the rest that a small snapshot needs beside its pages, and reading so few is as quick
+as mapping them.
+"""
+
 DENSE_EXTENTS: Final = 64
 """At most so many in 8 MiB, or the room would soon be full."""
 
@@ -168,7 +174,8 @@ class MemoryRecords:
         payload = begins + RECORD_HEADER.size
         table_end = payload + MEMORY_HEAD.size + len(batch) * EXTENT.size
         data_at = table_end + room * EXTENT.size
-        extents, data = placed(batch, data_at)
+        unit = 1 if not room and data_pages < MAPPABLE_PAGES else PAGE_SIZE
+        extents, data = placed(batch, data_at, unit)
         checked = self._head(len(batch), data_pages, pages_total) + _table(extents)
         length_max = 0
         if room:

@@ -38,8 +38,8 @@ SHORT_PAGES = 16
 
 
 class Extent(NamedTuple):
-    """A run of pages. ``offset``: where they stand in the journal file, as they are, at a multiple
-    of 4096; None: they are zero, or ``packed``: then ``MemoryImage.unpack`` has them.
+    """A run of pages. ``offset``: where they stand in the journal file, as they are; None: they are
+    zero, or ``packed``: then ``MemoryImage.unpack`` has them.
     """
 
     first_page: int
@@ -66,8 +66,8 @@ behind them, and where they stand. None: they are zero, or, if the last one is t
 class Layers(NamedTuple):
     """What an image is made of. ``extents``: sorted, without overlaps; what they do not name is zero.
 
-    ``pages``: single ones that lie over them, by number: where they stand in the file, at a
-    multiple of 4096; at 0: they are zero.
+    ``pages``: single ones that lie over them, by number: where they stand in the file; at 0: they
+    are zero.
     """
 
     extents: list[Extent]
@@ -83,6 +83,8 @@ class Extents(Sequence[StoredExtent]):
         """``data``: their table, which follows the format."""
         self._data = data
         self.runs = runs
+        self.packed = any(run[3] for run in runs)
+        """Whether any is."""
 
     def __len__(self) -> int:
         return len(self._data) // EXTENT.size
@@ -228,7 +230,7 @@ class MemoryImage(msgspec.Struct, frozen=True, dict=True):
 
         They are unpacked on all cores, a few at a time. JournalError if a block is damaged.
         """
-        if not any(packed for table in self.tables for *_, packed in table.extents.runs):
+        if not any(table.extents.packed for table in self.tables):
             return
         packed = [part for part in self.parts if part.encoding != Encoding.RAW]
         packed.sort(key=lambda part: part.position)
@@ -329,8 +331,7 @@ def decode_memory(payload: bytes, record: RecordHeader) -> MemoryTable:
         goes_on = 0
         free = first_page + pages
         if encoding == raw:
-            aligned = not position % PAGE_SIZE and not stored % PAGE_SIZE
-            if not aligned or not position or (skip + pages) * PAGE_SIZE > stored:
+            if stored % PAGE_SIZE or not position or (skip + pages) * PAGE_SIZE > stored:
                 raise _broken(record)
             begun, offset = first_page, position + skip * PAGE_SIZE
             goes_on = position + stored if whole else 0

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Final
 
-from wasnap.journal.layout import PAGE_SIZE
+from wasnap.journal.layout import FILE_HEADER, PAGE_SIZE
 
 BLOCK: Final = 256
 """Pages in a block: 1 MiB, aligned in memory."""
@@ -25,7 +25,7 @@ ZERO: Final = 1
 ELSEWHERE: Final = 2
 """The page's content is in the file, but not as it is (compressed)."""
 
-PLAIN_MIN: Final = PAGE_SIZE
+PLAIN_MIN: Final = FILE_HEADER.size
 """Anything from here on is a position in the file."""
 
 

@@ -1,8 +1,9 @@
 """Schemas of the records that are msgpack maps, and their encoding.
 
 The fields' meaning stands in docs/journal-format.md. A field may be added with a default (a
-higher minor version); none is ever renamed or changed in meaning. Decoding checks types, so a
-reader of these objects need not.
+higher minor version); none is ever renamed or changed in meaning. What has its default is not
+written: a small snapshot is mostly names of fields else. Decoding checks types, so a reader of these
+objects need not.
 
 (Annotations here are values: msgspec would have to compile each that is text, at each start.)
 """
@@ -18,13 +19,13 @@ CONTENTS = "contents"
 """In ``StartRecord.dropped``: there is nothing to resume."""
 
 
-class Record(msgspec.Struct, kw_only=True):
+class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Base of all records with a schema; ``kind`` says which kind of record it is stored as."""
 
     kind: ClassVar[Kind]
 
 
-class Directory(msgspec.Struct, kw_only=True):
+class Directory(msgspec.Struct, kw_only=True, omit_defaults=True):
     guest: str
     host: str
     readonly: bool = False
@@ -87,7 +88,7 @@ class Global(msgspec.Struct, array_like=True):
     value: Any
 
 
-class PendingCall(msgspec.Struct, kw_only=True):
+class PendingCall(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The host call in which the innermost frame waits. v128 arguments are 16 bytes."""
 
     module: str
@@ -96,14 +97,14 @@ class PendingCall(msgspec.Struct, kw_only=True):
     progress: dict[str, Any] | None = None
 
 
-class Entry(msgspec.Struct, kw_only=True):
+class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An export that a guest thread runs. ``args``: raw values, unsigned."""
 
     export: str
     args: list[int] = []
 
 
-class Interrupted(msgspec.Struct, kw_only=True):
+class Interrupted(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a guest thread was at when a signal's handler began, and goes on with when it ends."""
 
     frames: bytes

@@ -113,7 +113,10 @@ def records(world: World, captured: Captured) -> Iterator[Record]:
         for thread in member.engine.threads:
             yield _stack_record(world, member, thread)
         for thread in member.engine.threads:
-            yield TablesRecord(tables=thread.tables, thread=thread.thread, process=member.process)
+            if thread.tables:
+                yield TablesRecord(
+                    tables=thread.tables, thread=thread.thread, process=member.process
+                )
     yield HostRecord(state=captured.host)
 
 
@@ -283,12 +286,12 @@ def _engine_state(
     images: list[engine.MemoryImage],
 ) -> EngineState:
     tables_of = {record.thread: record.tables for record in tables}
-    if not stacks or tables_of.keys() != {stack.thread for stack in stacks}:
-        raise CannotResume("the snapshot does not hold the stack and the tables of each thread")
+    if not stacks or tables_of.keys() - {stack.thread for stack in stacks}:
+        raise CannotResume("the snapshot does not hold the stack of each thread")
     return EngineState(
         memories=tuple(image.size for image in images),
         threads=tuple(
-            _thread_state(program, stack, tables_of[stack.thread])
+            _thread_state(program, stack, tables_of.get(stack.thread, {}))
             for stack in sorted(stacks, key=lambda stack: stack.thread)
         ),
     )

@@ -3,7 +3,9 @@
 Two threads take turns with it, the process's supervisor and the saver's own::
 
     supervisor                           the saver's thread
-    prepare, the guest running  ------>  look what was written to; is it much, write it, and
+    prepare, the guest running  ------>  decode the program, which is to go on from a new place,
+                                         and compile where it is likely to go on
+                                         look what was written to; is it much, write it, and
                                          look again: until the rest is little, or does not get less
     ready: stop the guest       <------
     capture, the guest stopped:
@@ -119,7 +121,6 @@ class Saver:
         self._parent = parent
         self._wake = wake
         self._staging = staging or Staging()
-        self._live = all(source.live for source in world.steady)
         self._writer: SnapshotWriter | None = None
         self._hurry = False
         self._abandoned = False
@@ -130,9 +131,6 @@ class Saver:
     def prepare(self, trigger: str, label: str) -> None:
         """Begin a snapshot while the guest runs. It is READY in the end, or there is an outcome."""
         assert self.phase is Phase.IDLE
-        if not self._live:
-            self.phase = Phase.READY
-            return
         self.phase = Phase.PREPARING
         self._hurry = False
         self._order(lambda: self._prepare(trigger, label))
@@ -270,6 +268,7 @@ class Saver:
     def _prepare(self, trigger: str, label: str) -> _Report:
         """Write while the guest runs, until little is left to write."""
         try:
+            self._world.get_ready(lambda: not self._hurry)
             owed = self._look()
             for _ in range(ROUNDS_MAX):
                 if owed <= FEW_PAGES or self._hurry:

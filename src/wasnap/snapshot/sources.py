@@ -7,7 +7,6 @@ written to meanwhile. So a snapshot that failed never makes a later one miss a p
 
 from __future__ import annotations
 
-import ctypes
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
@@ -47,15 +46,10 @@ class PageSource(ABC):
         """Its size at the last look."""
         return len(self.window) // PAGE_SIZE
 
-    @property
-    @abstractmethod
-    def live(self) -> bool:
-        """Whether it can be looked at while the guest runs."""
-
     def look(self, *, running: bool) -> int:
         """See what was written to since the last look; how many pages are owed now.
 
-        ``running``: the guest runs; only if the source is ``live``.
+        ``running``: the guest runs.
         """
         written = self._written(running=running)
         self._owed = deque(joined([*self._owed, *written]) if self._owed else written)
@@ -133,17 +127,12 @@ class MemorySource(PageSource):
         self._tracker = engine.tracker(memory)
         self._owed = deque(slot.written)
 
-    @property
-    def live(self) -> bool:
-        return self._tracker.live
-
     def _written(self, *, running: bool) -> list[Run]:
         size = self._memory.least_size() if running else self._memory.size
-        if size > len(self.window):
-            content = (ctypes.c_char * size).from_address(self._memory.address)
-            self.window = memoryview(content).cast("B")
-            self.slot.pages = max(self.slot.pages, self.pages_total)
-        written = self._tracker.written(len(self.window))
+        size = max(size, len(self.window))
+        written = self._tracker.written(size)
+        self.window = self._tracker.content(size)
+        self.slot.pages = max(self.slot.pages, self.pages_total)
         self.slot.note(written)
         return written
 
@@ -178,10 +167,6 @@ class ProgramSource(PageSource):
     def pages_total(self) -> int:
         return -(-self.size // PAGE_SIZE)
 
-    @property
-    def live(self) -> bool:
-        return True
-
     def _written(self, *, running: bool) -> list[Run]:
         return []
 
@@ -194,10 +179,6 @@ class ArenaSource(PageSource):
     def __init__(self, host: Host) -> None:
         super().__init__(HOST_MEMORY)
         self._host = host
-
-    @property
-    def live(self) -> bool:
-        return True
 
     def _written(self, *, running: bool) -> list[Run]:
         if running:

@@ -12,11 +12,13 @@ be larger. The bytes of a program that was executed are pages as well, saved onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from wasnap import engine, journal
 from wasnap.engine import FIRST, Executable, Family, Guest, MemoryImage, Program, ThreadState
+from wasnap.errors import WasnapError
 from wasnap.host import Host
 from wasnap.journal import PROGRAMS
 from wasnap.snapshot.sources import ArenaSource, MemorySource, PageSource, ProgramSource, Slot
@@ -52,6 +54,13 @@ class World:
         others = [source for guest in self._of for source in self._of[guest]]
         first = [source for source in others if source not in self.steady]
         return [*self.steady, *first, *self._programs.values()]
+
+    def get_ready(self, go_on: Callable[[], bool]) -> None:
+        """On any thread, while all run: what can be done now need not be done when all stand still.
+        What fails here does so again, should it ever be needed. ``go_on``: see ``Program.get_ready``."""
+        for executable in list(self.family.executables.values()):
+            with suppress(WasnapError):
+                executable.program.get_ready(go_on)
 
     def meet(self) -> None:
         """Find what has come and gone. Everything stands still."""

@@ -25,6 +25,8 @@ from wasnap.wasm.opcodes import (
 from wasnap.wasm.reader import Reader, signed, unsigned
 from wasnap.wasm.types import EMPTY_BLOCK
 
+_I32_CONST = 0x41
+_END = 0x0B
 _EXPLICIT_MEMORY = 0x40  # flag in a memarg: a memory index follows
 
 _HINTS = {
@@ -104,10 +106,17 @@ def read_instr(reader: Reader) -> tuple[Op, tuple[Any, ...]]:
 def constant_expression(reader: Reader) -> bytes:
     """The bytes of an expression up to and including the ``end`` that closes it."""
     start = reader.pos
+    if reader.peek() == _I32_CONST:  # by far most are this and an `end`, and there may be 20,000
+        reader.pos = start + 1
+        reader.signed(32)
+        if reader.peek() == _END:
+            reader.pos += 1
+            return reader.data[start : reader.pos]
+        reader.pos = start
     depth = 1
     while depth:
         op, _ = read_instr(reader)
-        if op.code == 0x0B:
+        if op.code == _END:
             depth -= 1
         elif "b" in op.immediates:
             depth += 1

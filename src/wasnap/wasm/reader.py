@@ -83,15 +83,7 @@ class Reader:
     def unsigned(self, bits: int) -> int:
         """An unsigned LEB128 integer of at most ``bits`` bits."""
         start = self.pos
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-            if shift >= bits:
-                raise self.error("integer representation too long", start)
+        value, _ = self._leb128(bits)
         if value >> bits:
             raise self.error("integer too large", start)
         return value
@@ -99,20 +91,28 @@ class Reader:
     def signed(self, bits: int) -> int:
         """A signed LEB128 integer of at most ``bits`` bits."""
         start = self.pos
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-            if shift >= bits:
-                raise self.error("integer representation too long", start)
-        if byte & 0x40:
+        value, shift = self._leb128(bits)
+        if value >> shift - 1:
             value -= 1 << shift
         if not -(1 << bits - 1) <= value < 1 << bits - 1:
             raise self.error("integer too large", start)
         return value
+
+    def _leb128(self, bits: int) -> tuple[int, int]:
+        """The bits in the bytes of a LEB128 integer, and how many they are."""
+        data, pos, end = self.data, self.pos, self.end
+        value = shift = 0
+        while pos < end:
+            byte = data[pos]
+            pos += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                self.pos = pos
+                return value, shift
+            if shift >= bits:
+                raise self.error("integer representation too long")
+        raise self.error("unexpected end", end)
 
     def name(self) -> str:
         """A name: its size in bytes, then UTF-8 without surrogates."""
