@@ -12,6 +12,7 @@ import random
 import socket
 import threading
 import time
+from pathlib import Path
 
 SECONDS_MAX = 60
 
@@ -142,11 +143,15 @@ def count(port: int) -> int:
 
 
 def free_port() -> int:
-    """On loopback; for a server that is started at once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """On loopback; for a server that is started soon. The system hands none of these to anybody, so
+    it stays free until then, and while nobody listens there for a moment.
+    """
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.SystemRandom().randrange(int(first) // 2, int(first))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:

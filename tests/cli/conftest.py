@@ -21,6 +21,8 @@ __all__ = ["Run", "cache", "run"]
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SECONDS_MAX = 60
+SELDOM = ("--snapshot-timer", "3600")
+"""Of the usual triggers, the timer has no say here, however slow the machine is."""
 
 
 class Command:
@@ -101,11 +103,12 @@ class Command:
 
 
 class Started:
-    """A running ``wasnap``; ``printed``: what its guest printed up to ``ready``."""
+    """A running ``wasnap``; ``printed``, ``complained``: what was read of its stdout and stderr so far."""
 
     def __init__(self, process: subprocess.Popen[bytes], ready: bool) -> None:
         self._process = process
         self.printed = b""
+        self.complained = b""
         if ready and self.line() != b"ready\n":
             raise AssertionError(process.communicate()[1].decode())
 
@@ -114,6 +117,13 @@ class Started:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.printed += line
+        return line
+
+    def complaint(self) -> bytes:
+        """The next line of its stderr."""
+        assert self._process.stderr is not None
+        line = self._process.stderr.readline()
+        self.complained += line
         return line
 
     @property
@@ -143,7 +153,8 @@ class Started:
         if not stdin:
             self._process.wait(SECONDS_MAX)
         stdout, stderr = self._process.communicate(stdin, SECONDS_MAX)
-        return self._process.returncode, self.printed + stdout, stderr.decode()
+        complaints = (self.complained + stderr).decode()
+        return self._process.returncode, self.printed + stdout, complaints
 
 
 @pytest.fixture(scope="session")

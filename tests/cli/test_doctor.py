@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,8 +12,9 @@ from wasnap.cli.command import wasnap
 from wasnap.engine import dirty, doctor, tracking
 
 
-def test_it_names_everything() -> None:
+def test_it_names_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One line each, and the same as JSON."""
+    monkeypatch.setenv("WASNAP_CACHE_DIR", str(tmp_path))  # one that nobody fills meanwhile
     shown = CliRunner().invoke(wasnap, ["doctor"])
     assert shown.exit_code == 0
     found = json.loads(CliRunner().invoke(wasnap, ["doctor", "--json"]).stdout)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 import wasmtime
 from process import wat
 
-from cli.conftest import Command
+from cli.conftest import SELDOM, Command
 from wasnap.journal import Journal
 
-SLOW = wat.counter(60, 1_000_000, code=7)
-"""About half a second."""
+HELD = wat.counter(60, 1_000_000, code=7, held=True)
+"""Computes for about half a second, and does not end before it may."""
 ASKING = wat.asking_counter(4)
 """Its snapshots are where it asks for them, and not where a timer runs out."""
 
@@ -66,7 +65,7 @@ def test_a_trap(wasnap: Command) -> None:
 @pytest.mark.parametrize("command", ["run", "resume"])
 def test_killed_and_resumed(wasnap: Command, command: str) -> None:
     """SIGKILL, then ``resume``, or the same ``run`` again: the rest of the output."""
-    module = wasnap.write("slow.wasm", SLOW)
+    module = wasnap.write("slow.wasm", HELD)
     run = ["run", "--journal", "j", "--snapshot-timer", "0.02", module]
     started = wasnap.start(*run)
     until_snapshot(wasnap.directory / "j")
@@ -104,7 +103,7 @@ def test_signals(
 ) -> None:
     """Each reaches the guest wherever it is, and ends it; with a journal, after a snapshot."""
     name = wasnap.write("guest.wasm", module)
-    started = wasnap.start("run", *(["--journal", "j"] if journal else []), name)
+    started = wasnap.start("run", *(["--journal", "j", *SELDOM] if journal else []), name)
     started.signal(number)
     ended, printed, stderr = started.end()
     assert (ended, printed, stderr) == (code, b"ready\n", "")
@@ -126,7 +125,7 @@ def test_a_signal_then_resume(wasnap: Command) -> None:
 def test_a_trigger_that_was_not_asked_for(wasnap: Command) -> None:
     """With ``--snapshot-on timer`` alone, SIGTERM just ends it."""
     module = wasnap.write("endless.wasm", wat.endless())
-    started = wasnap.start("run", "--journal", "j", "--snapshot-on", "timer", module)
+    started = wasnap.start("run", "--journal", "j", "--snapshot-on", "timer", *SELDOM, module)
     started.signal(signal.SIGTERM)
     assert started.end()[0] == 143
     with Journal.open(wasnap.directory / "j") as opened:
@@ -185,8 +184,8 @@ def test_labels(wasnap: Command) -> None:
 
 def test_verbose_and_quiet(wasnap: Command) -> None:
     """Notices go to stderr, are ours by name, and can be silenced; errors cannot."""
-    module = wasnap.write("slow.wasm", SLOW)
-    options = ["--journal", "j", "--snapshot-timer", "0.02"]
+    module = wasnap.write("m.wasm", ASKING)
+    options = ["--journal", "j", "--durability", "process"]
     told = wasnap("run", "--verbose", *options, module).stderr.decode().splitlines()
     assert told
     assert all(line.startswith("wasnap: ") for line in told)
@@ -199,7 +198,7 @@ def test_instrument(wasnap: Command) -> None:
     """``wasnap instrument`` writes a module that an engine takes."""
     import wasmtime
 
-    module = wasnap.write("slow.wasm", SLOW)
+    module = wasnap.write("m.wasm", ASKING)
     assert wasnap("instrument", module, "-o", "out.wasm").returncode == 0
     written = (wasnap.directory / "out.wasm").read_bytes()
     config = wasmtime.Config()
@@ -232,23 +231,16 @@ def test_directories(wasnap: Command) -> None:
     assert wasnap("run", "--dir", "data::/mnt:ro", module).stdout == b"/mnt\0"
 
 
-def run_limited(wasnap: Command, *args: str, limit: int) -> subprocess.CompletedProcess[bytes]:
-    """With files that cannot grow beyond ``limit`` bytes: a disk that is full."""
-    import resource
-
-    return wasnap(
-        *args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
-
-
 def test_a_full_disk(wasnap: Command) -> None:
     """The program goes on and ends as it would, the user is told, once; the journal stays valid."""
     module = wasnap.write("big.wasm", BIG)
     wasnap("run", module)  # compiled, and in the cache
     options = ["--journal", "j", "--snapshot-timer", "0.02"]
-    done = run_limited(wasnap, "run", *options, module, limit=300_000)
-    assert (done.returncode, done.stdout) == (7, wat.counted(60, 1_000_000))
-    (told,) = done.stderr.decode().splitlines()
+    started = wasnap.start("run", *options, module, file_size_max=300_000)
+    started.complaint()
+    code, printed, stderr = started.end(b"\n")
+    assert (code, printed) == (7, wat.counted(60, 1_000_000))
+    (told,) = stderr.splitlines()
     assert "File too large" in told
     assert "the program goes on" in told
     with Journal.open(wasnap.directory / "j") as journal:
@@ -304,6 +296,7 @@ BIG = wat.wasm("""
     (memory.fill (i32.const 131072) (i32.const 9) (i32.const 1048576))
     (call $ready)
     (loop $lines
+      (if (i32.eq (local.get $i) (i32.const 59)) (then (call $hold)))
       (local.set $x (call $work (local.get $x) (i32.const 1000000)))
       (call $number (local.get $x))
       (br_if $lines

@@ -283,7 +283,7 @@ def test_a_full_screen_program_is_repainted(user: User, tmp_path: Path) -> None:
     """Screen, colours, cursor, modes; also after Ctrl-Z and fg."""
     (tmp_path / "m.wasm").write_bytes(full_screen())
     user.run("run", "--quiet", "--journal", "j", "--snapshot-on", "sigint", "m.wasm")
-    user.sees(b"ready")
+    user.sees(b"ready\r\n")
     before = user.screen()
     user.type(b"\x03")
     assert user.ended() == 130
@@ -315,7 +315,7 @@ def test_a_job_of_a_shell(user: User, tmp_path: Path, options: tuple[str, ...]) 
     (tmp_path / "m.wasm").write_bytes(full_screen())
     user.shell()
     user.tells("run", "--quiet", *options, "m.wasm")
-    user.sees(b"ready")
+    user.sees(b"ready\r\n")
     before = user.screen()
     user.stops_it()
     user.type(b"fg\n")

@@ -1,5 +1,5 @@
 """The fixtures of the commands' tests."""
 
-from cli.conftest import Command, Started, cache, code_cache, run, wasnap
+from cli.conftest import SELDOM, Command, Started, cache, code_cache, run, wasnap
 
-__all__ = ["Command", "Started", "cache", "code_cache", "run", "wasnap"]
+__all__ = ["SELDOM", "Command", "Started", "cache", "code_cache", "run", "wasnap"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from process import wat
-from triggers.conftest import goes_on, taken
+from triggers.conftest import goes_on, taken, until_taken
 
-from control.conftest import Command
+from control.conftest import SELDOM, Command
 from wasnap.control import client, messages, place
 from wasnap.journal import Journal
 
@@ -38,7 +38,7 @@ def stopped(pid: int) -> bool:
 def test_ps(wasnap: Command) -> None:
     """What runs, since when, with which journal and which newest snapshot."""
     module = wasnap.write("m.wasm", ENDLESS)
-    with_journal = wasnap.start("run", "--journal", "j", module, "an", "\x1b[2J\nargument")
+    with_journal = wasnap.start("run", "--journal", "j", *SELDOM, module, "an", "\x1b[2J\nargument")
     without = wasnap.start("run", module)
     assert wasnap("snapshot", str(with_journal.pid)).stdout == b"1\n"
     rows = listed(wasnap)
@@ -81,7 +81,7 @@ def test_a_new_process_cleans_up(wasnap: Command) -> None:
 
 def test_snapshot(wasnap: Command) -> None:
     """Its number is printed when it is committed, its label kept; the process goes on."""
-    started = wasnap.start("run", "--journal", "j", wasnap.write("m.wasm", READER))
+    started = wasnap.start("run", "--journal", "j", *SELDOM, wasnap.write("m.wasm", READER))
     done = wasnap("snapshot", str(started.pid), "--label", "before the upgrade")
     assert (done.returncode, done.stdout) == (0, b"1\n")
     with Journal.open(wasnap.directory / "j") as journal:
@@ -96,7 +96,7 @@ def test_snapshot(wasnap: Command) -> None:
 
 def test_stop(wasnap: Command) -> None:
     """A snapshot, then the end, with 0."""
-    started = wasnap.start("run", "--journal", "j", wasnap.write("m.wasm", READER))
+    started = wasnap.start("run", "--journal", "j", *SELDOM, wasnap.write("m.wasm", READER))
     done = wasnap("stop", str(started.pid))
     assert (done.returncode, done.stdout) == (0, b"1\n")
     assert started.end()[:2] == (0, b"ready\n")
@@ -116,7 +116,7 @@ def test_without_a_journal(wasnap: Command, command: str) -> None:
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("int", 130), ("15", 143)], ids=str)
 def test_signal(wasnap: Command, name: str, code: int) -> None:
     """As kill does it, under any of its names."""
-    started = wasnap.start("run", "--journal", "j", wasnap.write("m.wasm", READER))
+    started = wasnap.start("run", "--journal", "j", *SELDOM, wasnap.write("m.wasm", READER))
     assert wasnap("signal", str(started.pid), name).returncode == 0
     assert started.end()[:2] == (code, b"ready\n")
     goes_on(wasnap, b"ready\n97\n", stdin=b"a")
@@ -127,7 +127,7 @@ def test_sigstop(wasnap: Command, trigger: bool) -> None:
     """The one signal that only this command lets a process hear."""
     on = "sigstop" if trigger else "timer"
     started = wasnap.start(
-        "run", "--journal", "j", "--snapshot-on", on, wasnap.write("m.wasm", READER)
+        "run", "--journal", "j", "--snapshot-on", on, *SELDOM, wasnap.write("m.wasm", READER)
     )
     assert wasnap("signal", str(started.pid), "SIGSTOP").returncode == 0
     assert stopped(started.pid)
@@ -141,6 +141,31 @@ def test_sigstop(wasnap: Command, trigger: bool) -> None:
     started.signal(signal.SIGCONT)
     assert started.end(b"a") == (7, b"ready\n97\n", "")
     goes_on(wasnap, b"ready\n97\n", stdin=b"a")
+
+
+def test_one_that_stands_still_while_many_look(wasnap: Command) -> None:
+    """Whoever looks leaves a connection that nobody accepts; when there is room for no more, that keeps
+    no other process from starting, and no command waiting.
+    """
+    module = wasnap.write("m.wasm", READER)
+    started = wasnap.start("run", "--journal", "j", *SELDOM, module)
+    started.signal(signal.SIGSTOP)
+    assert stopped(started.pid)
+    path = str(wasnap.runtime / "wasnap" / f"{started.pid}.sock")
+    with pytest.raises(BlockingIOError):
+        for _ in range(100_000):
+            with socket.socket(socket.AF_UNIX) as looking:
+                looking.setblocking(False)
+                looking.connect(path)
+    other = wasnap.start("run", module)
+    assert other.end(b"a") == (7, b"ready\n97\n", "")
+    assert listed(wasnap)[started.pid]["state"] == "stopped"
+    refused = wasnap("snapshot", str(started.pid))
+    assert refused.returncode == 70
+    assert b"kill -CONT" in refused.stderr
+    started.signal(signal.SIGCONT)
+    assert wasnap("snapshot", str(started.pid)).stdout == b"1\n"
+    assert started.end(b"a") == (7, b"ready\n97\n", "")
 
 
 @pytest.mark.parametrize(
@@ -197,10 +222,11 @@ def test_messages_that_are_none(wasnap: Command) -> None:
 
 def test_who_says_nothing_keeps_nobody_waiting(wasnap: Command) -> None:
     """Silent and vanished clients, and fifty at once."""
-    started = wasnap.start("run", "--journal", "j", wasnap.write("m.wasm", READER))
+    started = wasnap.start("run", "--journal", "j", *SELDOM, wasnap.write("m.wasm", READER))
     with connection(wasnap, started.pid):
         with connection(wasnap, started.pid) as gone:
             gone.sendall(messages.encode(messages.Snapshot(label="nobody waits for it")))
+        until_taken(wasnap.directory / "j")
         with ExitStack() as stack:
             fifty = [stack.enter_context(connection(wasnap, started.pid)) for _ in range(50)]
             for one in fifty:

@@ -161,6 +161,7 @@ def test_a_taker_that_hangs(wasnap: Command) -> None:
         while snapshots(wasnap) != [1]:
             assert not running.over(0.01)
         assert ask(connected) == b"C"
+        os.waitid(os.P_PID, new.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         new.signal(signal.SIGCONT)
         code, _, complaint = new.end()
         assert code == 70

@@ -156,6 +156,25 @@ def test_below_a_call_that_cannot_be_saved_a_stop_waits(thread: Thread) -> None:
     assert thread.call.wait([], [], 2_000_000) == ([], [])
 
 
+def test_below_a_call_that_cannot_be_saved_others_wake_it(thread: Thread) -> None:
+    """It waits for another thread of the guest, which ends meanwhile."""
+    looked, done = threading.Event(), threading.Event()
+
+    def look() -> bool:
+        there = done.is_set()
+        looked.set()
+        return there
+
+    thread.enter_no_stop()
+    waiting = threading.Thread(target=lambda: thread.call.park(look, None), daemon=True)
+    waiting.start()
+    assert looked.wait(20)
+    done.set()
+    thread.call.unpark()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
 def test_a_wake_without_a_stop_does_not_end_the_wait(thread: Thread, pipe: tuple[int, int]) -> None:
     thread.wake.set()
     assert thread.call.wait([pipe[0]], [], 2_000_000) == ([], [])
@@ -180,8 +199,9 @@ def test_a_signal_does_not_end_a_wait(thread: Thread, pipe: tuple[int, int]) -> 
 
     before = signal.signal(signal.SIGALRM, handle)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)  # again: it may come before the wait
         assert thread.call.wait([pipe[0]], [], 20 * SECOND) == ([pipe[0]], [])
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert got.is_set()

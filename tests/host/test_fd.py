@@ -23,6 +23,7 @@ from .fakes import (
     RIGHTS_WRITE,
     SYMLINK,
     Guest,
+    open_descriptors,
 )
 
 CREAT, O_DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
@@ -403,12 +404,12 @@ def test_lowest_free_number_and_renumber(anywhere: Guest) -> None:
 def test_renumber_closes_what_it_replaces(anywhere: Guest) -> None:
     anywhere.make("f")
     fd = anywhere.open("f")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(2000):
         new = anywhere.open("f")
         assert anywhere("fd_renumber", fd, new) == "SUCCESS"
         fd = new
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_preopen_can_be_closed_and_replaced(anywhere: Guest) -> None:
@@ -500,10 +501,10 @@ def test_a_thousand_descriptors_and_ten_thousand_opens(anywhere: Guest, share: i
         assert anywhere.tell(fd) == i
     for fd in fds:
         anywhere.close(fd)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(10_000 // share):
         anywhere.close(anywhere.open("f"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 # -- directories --------------------------------------------------------------------------------

@@ -20,6 +20,13 @@ from .saving import Saved, restore, saved
 CREAT, TRUNC = 1, 8
 
 
+def pass_time(path: Path) -> None:
+    """Until a change to the file would have another time: a file system's clock may be coarse."""
+    with tempfile.NamedTemporaryFile(dir=path.parent.parent) as file:
+        while os.fstat(file.fileno()).st_mtime_ns <= path.stat().st_mtime_ns:
+            os.pwrite(file.fileno(), b"x", 0)
+
+
 class Scene:
     """A guest with three files; then a snapshot; then it changes them all and is gone."""
 
@@ -35,6 +42,7 @@ class Scene:
                 assert guest("fd_close", fd) == "SUCCESS"
         self.fd = 4
         self.state: Saved = saved(guest)
+        pass_time(self.data / "open")
         guest.seek(self.fd, 0)
         guest.write(self.fd, b"after!")
         guest.write(guest.open("closed", oflags=TRUNC), b"")
@@ -92,6 +100,7 @@ def test_fail(scene: Scene) -> None:
 def test_what_others_changed_is_never_overwritten(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
+    pass_time(scene.data / "open")
     (scene.data / "open").write_bytes(b"theirs")
     (scene.data / "gone").write_bytes(b"theirs, too")
     with open(scene.data / "made", "ab") as made:

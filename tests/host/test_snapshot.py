@@ -14,7 +14,7 @@ from wasnap.errors import CannotResume, Unsaveable, UsageError
 from wasnap.host import FakeClock, Host, HostConfig, HostState, Mapping, SeededRandom
 
 from .conftest import KINDS, MakeGuest
-from .fakes import OUT, PATH2, RIGHTS_READ, RIGHTS_WRITE, Guest
+from .fakes import OUT, PATH2, RIGHTS_READ, RIGHTS_WRITE, Guest, open_descriptors
 from .saving import Saved, restore, saved
 
 Resume = Callable[[Saved], Guest]
@@ -246,10 +246,10 @@ def test_everything_that_is_missing_is_named_and_nothing_touched(
     (inside / "swapped").unlink()
     (inside / "swapped").mkdir()
     fresh = make_guest(dirs[0])
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(CannotResume) as refused:
         restore(fresh, state)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     message = refused.value.message
     assert "/dir/gone is not there" in message
     assert "/dir/short has 3 bytes, and had 10" in message

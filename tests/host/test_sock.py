@@ -15,7 +15,7 @@ from wasnap.errors import CannotListen, CannotResume, UsageError
 from wasnap.host import Address, Host, HostConfig, HostState
 
 from .conftest import MakeGuest
-from .fakes import DATA, OUT, Guest
+from .fakes import DATA, OUT, Guest, open_descriptors
 from .test_poll import READ, WRITE, events, fd, setup
 
 NONBLOCK = 4
@@ -343,11 +343,11 @@ def test_resuming_without_an_address(net: Net, make_guest: MakeGuest) -> None:
 
 def test_an_address_that_is_taken(net: Net) -> None:
     """An error that names it; nothing is left open."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(CannotListen, match=f"{net.address}: Address already in use") as caught:
         Host(HostConfig(listen=("127.0.0.1:0", net.address)))
     assert caught.value.exit_code == 71
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(

@@ -125,15 +125,15 @@ def test_run_in_another_thread(run: Run) -> None:
 @pytest.mark.parametrize(
     ("module", "finish", "printed"),
     [
-        (wat.counter(40, 10_000_000, code=7), None, wat.counted(40, 10_000_000)),
-        (wat.diver(20_000, 20_000_000), None, wat.dived(20_000, 20_000_000)),
+        (wat.counter(40, 10_000_000, code=7, held=True), b"\n", wat.counted(40, 10_000_000)),
+        (wat.diver(20_000, 20_000_000), b"\n", wat.dived(20_000, 20_000_000)),
         (wat.echo(), b"hello\n", b"ready\nhello\n"),
-        (wat.sleeper(1), None, b"ready\nready\n"),
+        (wat.sleeper(1), b"\n", b"ready\nready\n"),
     ],
     ids=["computing", "deep", "reading", "sleeping"],
 )
 def test_a_snapshot_in_place_and_resumed(
-    run: Run, module: bytes, finish: bytes | None, printed: bytes
+    run: Run, module: bytes, finish: bytes, printed: bytes
 ) -> None:
     """Wherever the guest is, a snapshot reaches it; it goes on there, and from the journal."""
     out, to_guest = run.pipe()
@@ -146,16 +146,14 @@ def test_a_snapshot_in_place_and_resumed(
     until_ready(out)
     first = process.snapshot("one")
     second = process.snapshot()
-    if finish:
-        os.write(feed, finish)
+    os.write(feed, finish)
     code = running.join()
     rest = os.read(out, 65536)
     assert b"ready\n" + rest == printed
     assert snapshots(run.journal) == [(first, None, "explicit"), (second, first, "explicit")]
     assert kept == [first, second]
     for snapshot in (first, second):
-        if finish:
-            os.write(feed, finish)
+        os.write(feed, finish)
         resumed = run.process(None, journal=run.journal, at=snapshot, stdin=stdin)
         assert resumed.run() == code
         assert printed.endswith(run.output)
@@ -208,11 +206,15 @@ def test_later_snapshots_hold_only_what_changed(run: Run) -> None:
 
 def test_the_timer(run: Run) -> None:
     """A timer takes snapshots by itself."""
-    process = run.process(wat.counter(60, 1_000_000), journal=run.journal, snapshot_timer=0.01)
-    assert process.run() == 0
-    taken = snapshots(run.journal)
-    assert len(taken) > 1
-    assert {trigger for _, _, trigger in taken} == {"timer"}
+    out, to_guest = run.pipe()
+    process = run.process(wat.endless(), journal=run.journal, stdout=to_guest, snapshot_timer=0.01)
+    running = InThread(process)
+    until_ready(out, running)
+    while len(snapshots(run.journal)) < 3:
+        running.alive()
+    process.stop(0)
+    assert running.join() == 0
+    assert {trigger for _, _, trigger in snapshots(run.journal)} == {"timer"}
 
 
 def test_a_snapshot_of_what_is_over(run: Run) -> None:

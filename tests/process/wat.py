@@ -1,6 +1,8 @@
 """Small WASI programs in text, for tests of whole processes.
 
-Each prints ``ready`` when it is where the test wants it, so that no test has to guess or sleep.
+Each prints ``ready`` when it is where the test wants it, so that no test has to guess or sleep. One
+that is *held* does not end before it has read a byte of stdin, or its end: however slow the test is,
+it still runs.
 """
 
 from __future__ import annotations
@@ -42,6 +44,11 @@ _PRELUDE = """
       (local.set $x (i32.add (i32.mul (local.get $x) (i32.const 1664525)) (i32.const 1013904223)))
       (br_if $next (local.tee $steps (i32.sub (local.get $steps) (i32.const 1)))))
     (local.get $x))
+  ;; wait for a byte of stdin, or its end
+  (func $hold
+    (i32.store (i32.const 0) (i32.const 256))
+    (i32.store (i32.const 4) (i32.const 1))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))))
 """
 
 
@@ -55,12 +62,16 @@ def wasm(body: str, imports: str = "", made: Callable[[str], str] = _as_it_is) -
     return bytes(wasmtime.wat2wasm(f"(module {made(f'{imports} {_PRELUDE} {body}')})"))
 
 
-def counter(lines: int, steps: int = 100_000, code: int = 0) -> bytes:
-    """Prints ``ready`` and so many numbers, each after some work; then ends with the code."""
+def counter(lines: int, steps: int = 100_000, code: int = 0, *, held: bool = False) -> bytes:
+    """Prints ``ready`` and so many numbers, each after some work; then ends with the code. ``held``:
+    before the last number.
+    """
+    hold = f"(if (i32.eq (local.get $i) (i32.const {lines - 1})) (then (call $hold)))"
     return wasm(f"""
       (func $main (export "_start") (local $i i32) (local $x i32)
         (call $ready)
         (loop $lines
+          {hold if held else ""}
           (local.set $x (call $work (local.get $x) (i32.const {steps})))
           (call $number (local.get $x))
           (br_if $lines
@@ -103,7 +114,7 @@ def echo() -> bytes:
 
 
 def sleeper(seconds: int, code: int = 0) -> bytes:
-    """Prints ``ready``, sleeps (poll_oneoff on the monotonic clock), prints ``ready`` again."""
+    """Prints ``ready``, sleeps (poll_oneoff on the monotonic clock), is held, prints ``ready`` again."""
     return wasm(f"""
       (func (export "_start")
         (call $ready)
@@ -111,6 +122,7 @@ def sleeper(seconds: int, code: int = 0) -> bytes:
         (i32.store (i32.const 272) (i32.const 1))
         (i64.store (i32.const 280) (i64.const {seconds * 10**9}))
         (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 1) (i32.const 600)))
+        (call $hold)
         (call $ready)
         (call $exit (i32.const {code})))""")
 
@@ -165,13 +177,13 @@ def server() -> bytes:
 
 
 def diver(depth: int, steps: int) -> bytes:
-    """Calls itself so deep, prints ``ready``, works there, and adds one on each way up."""
+    """Calls itself so deep, prints ``ready``, works there, is held, and adds one on each way up."""
     return wasm(f"""
       (func $dive (param $depth i32) (result i32)
         (if (result i32) (local.get $depth)
           (then (i32.add (i32.const 1)
             (call $dive (i32.sub (local.get $depth) (i32.const 1)))))
-          (else (call $ready) (call $work (i32.const 1) (i32.const {steps})))))
+          (else (call $ready) (call $work (i32.const 1) (i32.const {steps})) (call $hold))))
       (func (export "_start") (call $number (call $dive (i32.const {depth}))))""")
 
 

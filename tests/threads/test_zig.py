@@ -124,7 +124,8 @@ def stressed(kind: str, output: Path, stops: int, seed: int, fresh: bool) -> Cou
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["in place", "in new instances"])
 def test_stopped_again_and_again(fresh: bool, tmp_path: Path) -> None:
-    """No deadlock, and nothing lost; thread after thread is started and joined meanwhile."""
+    """No deadlock, and nothing lost; thread after thread is started and joined meanwhile. Until they
+    have been stopped while they waited, ran, and had not begun."""
     wanted = {
         kind: undisturbed(lambda _, k=kind: job(k, True), tmp_path / kind, counted=False)  # type: ignore[misc]
         for kind in KINDS
@@ -132,13 +133,10 @@ def test_stopped_again_and_again(fresh: bool, tmp_path: Path) -> None:
     points = POINTS // 8 if fresh else POINTS
     done: Counter[str] = Counter()
     seed = FIRST_SEED
-    while done["stops"] < points:
+    while done["stops"] < points or not (done["wait32"] and done["True"] and done["False"]):
         kind = KINDS[seed % len(KINDS)]
         output = tmp_path / "output"
         done += stressed(kind, output, min(60, points), seed, fresh)
         assert output.read_bytes() == wanted[kind].outcome.stdout, f"{kind}, seed {seed}"
         seed += 1
     print(f"seeds {FIRST_SEED} to {seed - 1}: {dict(done)}")
-    assert done["wait32"]  # threads that waited,
-    assert done["True"]  # ran,
-    assert done["False"] or points < 10  # or had not begun

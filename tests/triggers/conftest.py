@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cli.conftest import Command, Run, Started, cache, code_cache, run, wasnap
+from cli.conftest import SELDOM, Command, Run, Started, cache, code_cache, run, wasnap
 
 from wasnap.host import HostState
 from wasnap.journal import HostRecord, Journal
 
-__all__ = ["Command", "Run", "Started", "cache", "code_cache", "run", "wasnap"]
+__all__ = ["SELDOM", "Command", "Run", "Started", "cache", "code_cache", "run", "wasnap"]
 
 
 def taken(journal: Path) -> list[str]:

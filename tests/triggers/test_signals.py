@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
+from cli.conftest import SOURCE
 from process import wat
 
-from triggers.conftest import Command, goes_on, taken, until_taken
+from triggers.conftest import SELDOM, Command, goes_on, taken, until_taken
 
 WASI = {"sigint": 2, "sigterm": 15, "sigalrm": 14, "sigtstp": 19, "sigstop": 18}
-COUNTER = wat.counter(60, 1_000_000, code=7)
+COUNTER = wat.counter(60, 1_000_000, code=7, held=True)
 COUNTED = wat.counted(60, 1_000_000)
 
 
@@ -28,7 +31,7 @@ def test_sigalrm_from_outside(wasnap: Command) -> None:
     for count in (1, 2, 3):
         started.signal(signal.SIGALRM)
         until_taken(wasnap.directory / "j", count)
-    assert started.end() == (7, COUNTED, "")
+    assert started.end(b"\n") == (7, COUNTED, "")
     assert taken(wasnap.directory / "j") == ["sigalrm"] * 3
     goes_on(wasnap, COUNTED)
 
@@ -36,7 +39,7 @@ def test_sigalrm_from_outside(wasnap: Command) -> None:
 def test_sigalrm_that_is_no_trigger(wasnap: Command) -> None:
     """It ends the process, as it ends any."""
     module = wasnap.write("m.wasm", wat.endless())
-    started = wasnap.start("run", "--journal", "j", module)
+    started = wasnap.start("run", "--journal", "j", *SELDOM, module)
     started.signal(signal.SIGALRM)
     assert started.end()[0] == -signal.SIGALRM
     assert taken(wasnap.directory / "j") == []
@@ -53,7 +56,7 @@ def test_sigtstp(wasnap: Command, module: bytes) -> None:
         assert stopped(started.pid)
         assert taken(wasnap.directory / "j") == ["sigtstp"] * count
         started.signal(signal.SIGCONT)
-    stdin = b"" if module == COUNTER else b"hi"
+    stdin = b"\n" if module == COUNTER else b"hi"
     assert started.end(stdin) == (7, whole, "")
     goes_on(wasnap, whole, stdin=stdin)
 
@@ -91,12 +94,46 @@ def test_from_the_guest_pausing(wasnap: Command, name: str, trigger: bool) -> No
     """The process stands still until SIGCONT, and goes on behind the guest's call."""
     module = wasnap.write("m.wasm", wat.raiser(WASI[name]))
     on = name if trigger else "timer"
-    started = wasnap.start("run", "--journal", "j", "--snapshot-on", on, module)
+    started = wasnap.start("run", "--journal", "j", "--snapshot-on", on, *SELDOM, module)
     assert stopped(started.pid)
     assert taken(wasnap.directory / "j") == [name] * trigger
     started.signal(signal.SIGCONT)
     assert started.end() == (7, b"ready\n0\n", "")
     assert goes_on(wasnap, b"ready\n0\n", options=("--snapshot-on", name)) == [[]] * trigger
+
+
+PAUSES = """
+import os, threading
+from wasnap.host.signals import pause
+
+def run():
+    for _ in range(40):
+        pause()
+        os.write(1, b"x")
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_that_pauses_the_process_does_not_run_on() -> None:
+    """Guests send themselves signals on threads of their own: nothing comes behind that before SIGCONT,
+    be it the guest's or what is done about its terminal.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-c", PAUSES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as pausing:
+        assert pausing.stdout is not None
+        os.set_blocking(pausing.stdout.fileno(), False)
+        try:
+            for number in range(40):
+                assert stopped(pausing.pid)
+                assert (pausing.stdout.read() or b"") == b"x" * min(number, 1)
+                pausing.send_signal(signal.SIGCONT)
+            assert pausing.wait(60) == 0
+        finally:
+            pausing.kill()
 
 
 def test_a_signal_to_oneself_without_a_journal(wasnap: Command) -> None:

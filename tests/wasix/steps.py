@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from wasnap.harness import Job
 from wasnap.harness.job import process_of
+from wasnap.host import HostState
 from wasnap.journal import HostRecord, Journal
 
 
@@ -43,5 +44,5 @@ def in_steps(made: Job, directory: Path, steps: Sequence[int]) -> Steps:
                 break
             taken = len(saved.snapshots)
             state = saved.load(taken).record(HostRecord).state
-            acted |= bool(state["processes"].get("acting"))
+            acted |= bool(HostState.from_plain(state).processes.acting)
     return Steps(printed.decode(), code, taken, acted)

@@ -71,6 +71,25 @@ def test_saved_and_resumed_again_and_again(
         assert (tmp_path / "root" / "out").read_bytes() == b"abc"
 
 
+UNSAVED = f"""
+  {processes.head()}
+  (func $wait_with (param $alive externref)
+    {processes.JOIN_ANY}
+    (if (i32.eqz (ref.is_null (local.get $alive))) (then unreachable)))
+  (func (export "_start")
+    (if (i32.eqz (call $forked))
+      (then (call $compute (i32.const 30000000)) (call $exit (i32.const 3))))
+    (call $wait_with (ref.null extern)))"""
+
+
+def test_a_child_is_waited_for_while_a_value_is_alive_that_cannot_be_saved(tmp_path: Path) -> None:
+    """Its parent cannot be stopped there; it hears of the end all the same."""
+    module = tmp_path / "m.wasm"
+    module.write_bytes(wasm(UNSAVED))
+    found = undisturbed(lambda _: Job(module), tmp_path / "u", counted=False).outcome
+    assert (found.stdout, found.code) == (b"2 1 3 0 ", 0)
+
+
 def vfork_job(directory: Path) -> Job:
     module = guests.zig(
         Path(__file__).with_name("vfork.c"),

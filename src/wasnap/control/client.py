@@ -49,8 +49,13 @@ def running() -> list[Running]:
     found: dict[int, Running] = {}
     for directory in _directories():
         for pid in place.processes(directory):
-            with contextlib.suppress(OSError), place.connect(directory, pid) as connection:
-                found[pid] = _look(pid, connection)
+            try:
+                with place.connect(directory, pid) as connection:
+                    found[pid] = _look(pid, connection)
+            except BlockingIOError:
+                found[pid] = _does_not_say(pid)
+            except OSError:
+                continue
     return [found[pid] for pid in sorted(found)]
 
 
@@ -71,19 +76,33 @@ def connected(pid: int) -> socket.socket:
     """A connection to the process. Raises NoSuchProcess, or WasnapError if it is stopped."""
     for directory in _directories():
         try:
-            connection = place.connect(directory, pid)
+            connection = _connection(directory, pid)
         except OSError:
             continue
         if _is_stopped(pid):
             connection.close()
-            raise WasnapError(f"process {pid} is stopped", f"kill -CONT {pid} lets it go on")
+            raise _stands_still(pid)
         return connection
     raise NoSuchProcess(f"no wasnap process {pid} is running", "wasnap ps shows those that are")
 
 
+def _connection(directory: int, pid: int) -> socket.socket:
+    """Waits where many ask at the same time, but not for one that is stopped."""
+    try:
+        return place.connect(directory, pid)
+    except BlockingIOError:
+        if _is_stopped(pid):
+            raise _stands_still(pid) from None
+        return place.connect(directory, pid, wait=True)
+
+
+def _stands_still(pid: int) -> WasnapError:
+    return WasnapError(f"process {pid} is stopped", f"kill -CONT {pid} lets it go on")
+
+
 def _look(pid: int, connection: socket.socket) -> Running:
     if _is_stopped(pid):
-        return Running(pid, "stopped", _command(pid), None)
+        return _does_not_say(pid)
     connection.settimeout(STATUS_SECONDS)
     try:
         answer = converse(connection, StatusOf())
@@ -91,7 +110,12 @@ def _look(pid: int, connection: socket.socket) -> Running:
         answer = None
     if isinstance(answer, Status):
         return Running(pid, answer.state, answer.command or _command(pid), answer)
-    return Running(pid, "silent", _command(pid), None)
+    return _does_not_say(pid)
+
+
+def _does_not_say(pid: int) -> Running:
+    """How it is."""
+    return Running(pid, "stopped" if _is_stopped(pid) else "silent", _command(pid), None)
 
 
 def converse(connection: socket.socket, message: Message) -> Answer | None:

@@ -79,12 +79,18 @@ def listen(directory: int, pid: int) -> socket.socket:
     return listening
 
 
-def connect(directory: int, pid: int) -> socket.socket:
-    """A connection to the process. Raises OSError; what nobody listens on is removed."""
+def connect(directory: int, pid: int, *, wait: bool = False) -> socket.socket:
+    """A connection to the process. Raises OSError; what nobody listens on is removed.
+
+    A process that stands still accepts nobody, and those who looked whether it is there stay in the
+    kernel's queue. When that is full: BlockingIOError, or ``wait`` until it is not.
+    """
     name = name_of(pid)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        connection.setblocking(wait)
         connection.connect(f"/proc/self/fd/{directory}/{name}")
+        connection.setblocking(True)
         if not is_same_user(connection):
             raise NotOurs("another user answers")
     except BaseException as error:

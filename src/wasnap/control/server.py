@@ -2,7 +2,7 @@
 
 A snapshot is asked for as any trigger asks; its answer is sent when it is committed, so one who
 waits for it keeps nobody else waiting. When the process ends, its requests have all been answered
-(the desk is closed), and ``close`` gives the answers a moment to leave.
+(the desk is closed), and ``close`` waits until the answers have left.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from wasnap.triggers.request import GO_ON
 log = logging.getLogger(__name__)
 
 _ASK_SECONDS = 5.0
-"""For a client to say what it wants."""
-_CLOSE_SECONDS = 1.0
+"""For a client to say what it wants, and to take the answer."""
 
 
 class Server:
@@ -75,7 +74,7 @@ class Server:
             self._listening.close()
             assert self._directory is not None
             place.remove(self._directory, place.name_of(os.getpid()))
-            deadline = time.monotonic() + _CLOSE_SECONDS
+            deadline = time.monotonic() + _ASK_SECONDS
             for thread in list(self._threads):
                 thread.join(max(0, deadline - time.monotonic()))
         if self._directory is not None:

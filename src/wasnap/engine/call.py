@@ -298,13 +298,11 @@ class GuestCall:
             events[fd] = events.get(fd, 0) | _READABLE
         for fd in writes:
             events[fd] = events.get(fd, 0) | select.POLLOUT
-        interruptible = self.control.depth == 0
-        patience = self._audience.idle_ns if self._audience and interruptible else None
+        patience = self._audience.idle_ns if self._audience and self.may_stop() else None
         idle = None if patience is None else now + patience
-        count = len(events) + interruptible
+        count = len(events) + 1
         polled = (_PollFd * count)(*(_PollFd(fd, mask, 0) for fd, mask in events.items()))
-        if interruptible:
-            polled[-1].fd, polled[-1].events = self._wake.reader, select.POLLIN
+        polled[-1].fd, polled[-1].events = self._wake.reader, select.POLLIN
         while True:
             if done is not None and done():
                 self.activity += 1
@@ -319,7 +317,7 @@ class GuestCall:
                 if self.lock is not None:
                     self.lock.acquire()
             ready = {p.fd: p.revents for p in polled if p.revents}
-            woken = interruptible and ready.pop(self._wake.reader, 0)
+            woken = ready.pop(self._wake.reader, 0)
             if ready:
                 self.activity += 1
                 return _chosen(reads, ready, select.POLLIN), _chosen(writes, ready, select.POLLOUT)

@@ -28,7 +28,6 @@ All guest processes live in ours: what stops one of them stops us.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -67,9 +66,11 @@ _FAULTS = frozenset(("ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "XCPU", "XFSZ"
 def pause() -> None:
     """Stop this process, all its threads, until somebody continues it (SIGCONT).
 
-    By SIGSTOP, also for SIGTSTP, which has no effect where no shell could continue the process.
+    By SIGSTOP, also for SIGTSTP, which has no effect where no shell could continue the process. To
+    this thread: one sent to the process is the main thread's, and any other would run on until that
+    has heard of it.
     """
-    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def usual_effect(number: int, name: str, stop: Callable[[], None]) -> None:
