@@ -236,7 +236,8 @@ def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("way")
 def test_the_program_is_decoded_while_it_runs(make: Make, tmp_path: Path) -> None:
     """What continuations are made of is at hand before the guest is stopped: it takes 0.2 s for a
-    CPython. Where the module cannot be had that is no reason to have no snapshot."""
+    CPython. Not if it ends then. Where the module cannot be had that is no reason to have no
+    snapshot."""
     cache = Cache(tmp_path / "cache")
     Program.load(WRITER, cache=cache)
     asked: list[str] = []
@@ -250,8 +251,8 @@ def test_the_program_is_decoded_while_it_runs(make: Make, tmp_path: Path) -> Non
     setting = make()
     first = setting.guest.first
     setting.guest.executables[first] = Executable(program, module, b"")
-    for times in (1, 2, 2):
-        setting.saver.prepare("timer", "")
+    for goes_on, times in ((False, 0), (True, 1), (True, 2), (True, 2)):
+        setting.saver.prepare("timer", "", goes_on=goes_on)
         assert setting.ready()
         setting.saver.cancel()
         assert asked == ["saver"] * times

@@ -89,8 +89,9 @@ class Service:
         if any(request.then.urgent for request in waiting):
             return True
         if waiting and saver.phase is Phase.IDLE:
-            self._prepared = waiting[0]
-            saver.prepare(waiting[0].trigger, waiting[0].label or self._label)
+            first = self._prepared = waiting[0]
+            goes_on = first.then.end is None and not self._stop_after
+            saver.prepare(first.trigger, first.label or self._label, goes_on=goes_on)
         return bool(waiting) and saver.phase is Phase.READY
 
     def serve(self) -> Then:

@@ -128,12 +128,15 @@ class Saver:
         self._reports: queue.SimpleQueue[_Report | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def prepare(self, trigger: str, label: str) -> None:
-        """Begin a snapshot while the guest runs. It is READY in the end, or there is an outcome."""
+    def prepare(self, trigger: str, label: str, *, goes_on: bool = True) -> None:
+        """Begin a snapshot while the guest runs. It is READY in the end, or there is an outcome.
+
+        ``goes_on``: the guest does afterwards.
+        """
         assert self.phase is Phase.IDLE
         self.phase = Phase.PREPARING
         self._hurry = False
-        self._order(lambda: self._prepare(trigger, label))
+        self._order(lambda: self._prepare(trigger, label, goes_on))
 
     def capture(self, trigger: str, label: str) -> None:
         """Copy aside what makes the snapshot, prepared or not; the guest is stopped.
@@ -265,10 +268,11 @@ class Saver:
             self._wake()
         self._take_back()
 
-    def _prepare(self, trigger: str, label: str) -> _Report:
+    def _prepare(self, trigger: str, label: str, goes_on: bool) -> _Report:
         """Write while the guest runs, until little is left to write."""
         try:
-            self._world.get_ready(lambda: not self._hurry)
+            if goes_on:
+                self._world.get_ready(lambda: not self._hurry)
             owed = self._look()
             for _ in range(ROUNDS_MAX):
                 if owed <= FEW_PAGES or self._hurry:
