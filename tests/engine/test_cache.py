@@ -71,6 +71,7 @@ def test_ready_for_the_likely_before_it_is_wanted(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiled as long as there is time, and only once."""
+    monkeypatch.setattr(code, "MANY_SITES", 1)
     monkeypatch.setattr(likely, "CODE_MIN", 1)
     monkeypatch.setattr(likely, "SITES_MIN", 1)
     loop = """(module (import "host" "tick" (func $tick)) (func (export "run") (param i32)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from wasnap.engine import Cache, Executable, Family, Program, Stopped, dirty, tracking
+from wasnap.engine import Cache, Executable, Family, Program, Stopped, code, dirty, tracking
 from wasnap.errors import JournalWriteFailed
 from wasnap.host import Host, HostConfig, HostState, Mapping
 from wasnap.host.directory import HostDirectory
@@ -234,10 +234,13 @@ def test_most_is_written_while_the_guest_runs(make: Make, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("way")
-def test_the_program_is_decoded_while_it_runs(make: Make, tmp_path: Path) -> None:
+def test_the_program_is_decoded_while_it_runs(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What continuations are made of is at hand before the guest is stopped: it takes 0.2 s for a
     CPython. Not if it ends then. Where the module cannot be had that is no reason to have no
     snapshot."""
+    monkeypatch.setattr(code, "MANY_SITES", 1)
     cache = Cache(tmp_path / "cache")
     Program.load(WRITER, cache=cache)
     asked: list[str] = []

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from wasnap.wasm.module import Module as Decoded
 
 log = logging.getLogger(__name__)
+
+MANY_SITES: Final = 4096
+"""A program with fewer is decoded in a few milliseconds."""
 
 T = TypeVar("T")
 HOT = "wasnap"
@@ -277,8 +280,11 @@ class Program:
 
     def get_ready(self, go_on: Callable[[], bool]) -> None:
         """Have at hand what continuations are made of, and those that are likely to be wanted, before
-        a guest stands still for one. ``go_on()``: false if there is no time for more.
+        a guest stands still for one. ``go_on()``: false if there is no time for more. Nothing for a
+        small program, for which all that takes no time worth mentioning.
         """
+        if self.info.site_bases[-1] < MANY_SITES:
+            return
         with self._lock:
             self._known_sites()
         for number in self.info.likely:
