@@ -74,6 +74,7 @@ SCHEMAS: dict[str, msgspec.Struct | None] = {
                 refs=[7, -1],
                 entries=[records.Entry(export="g")],
                 stack_pointer=100,
+                again=True,
             )
         ],
         process=2,

@@ -114,7 +114,7 @@ def _look(pid: int, connection: socket.socket) -> Running:
 
 
 def _does_not_say(pid: int) -> Running:
-    """How it is."""
+    """One without an answer: stopped, or silent."""
     return Running(pid, "stopped" if _is_stopped(pid) else "silent", _command(pid), None)
 
 

@@ -21,8 +21,6 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from wasnap.engine import ffi, native
 from wasnap.engine.edge import Edge
 from wasnap.engine.objects import check
@@ -33,9 +31,6 @@ from wasnap.host.protocol import Interruption, StackCopy
 from wasnap.instrument import abi
 from wasnap.wasm.types import I64
 
-_AGAIN = "interrupted"
-"""In the progress of a call that was put aside: it had been interrupted before, and is to hear of it
-whatever interrupts it now."""
 _RED_ZONE = 128
 """Bytes: LLVM's, for wasm."""
 
@@ -91,13 +86,10 @@ class Interruptions:
         references = self._tables.references(abi.REFS, self._stack.live_references)
         pointer = None if self._pointer is None else self._pointer.get()
         pending, call = self._edge.pending, self._edge.call
-        if pending is not None and call.interrupted:
-            progress = {**pending.progress, _AGAIN: True}
-            pending = msgspec.structs.replace(pending, progress=progress)
+        again = pending is not None and call.interrupted
         call.interrupted = False
-        self._aside.append(
-            Interrupted(self._stack.take(), references, pending, entries, entry, pointer)
-        )
+        frames = self._stack.take()
+        self._aside.append(Interrupted(frames, references, pending, entries, entry, pointer, again))
         if aside and pointer is not None and self._pointer is not None:
             self._pointer.set(pointer - _RED_ZONE)
         self._edge.pending = None
@@ -110,14 +102,9 @@ class Interruptions:
         self._tables.set_references(abi.REFS, was.refs)
         if was.stack_pointer is not None and self._pointer is not None:
             self._pointer.set(was.stack_pointer)
-        pending = was.pending
+        self._edge.pending = was.pending
         self._edge.call.depth = len(self._aside)
-        self._edge.call.interrupted = interrupts and pending is not None
-        if pending is not None and _AGAIN in pending.progress:
-            self._edge.call.interrupted = True
-            progress = {name: pending.progress[name] for name in pending.progress if name != _AGAIN}
-            pending = msgspec.structs.replace(pending, progress=progress)
-        self._edge.pending = pending
+        self._edge.call.interrupted = was.again or (interrupts and was.pending is not None)
         return was.entries, was.entry
 
     def copy(self) -> StackCopy:

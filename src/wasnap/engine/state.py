@@ -39,7 +39,8 @@ class Interrupted(msgspec.Struct, frozen=True):
     - ``frames``: its call frames, as they lay in the control memory from ``frames_base`` on;
     - ``refs``: function indices of the function references that live in them, -1 for null;
     - ``pending``, ``entries``, ``entry``: as in ``ThreadState``;
-    - ``stack_pointer``: what ``__stack_pointer`` was, if the module exports it.
+    - ``stack_pointer``: what ``__stack_pointer`` was, if the module exports it;
+    - ``again``: ``pending`` had been interrupted before, and is to hear of it whatever interrupts it now.
     """
 
     frames: bytes
@@ -48,6 +49,7 @@ class Interrupted(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     entry: int
     stack_pointer: int | None = None
+    again: bool = False
 
 
 class ThreadState(msgspec.Struct, frozen=True):

@@ -497,13 +497,19 @@ class Host:
         if module not in wasip1.MODULES:
             return None if type is None else unknown(module, name, type, self._unknown_imports)
         for widths in wasip1.MODULES[module]:
-            key = (module, widths)
-            if key not in self._wasi_functions:
-                self._wasi_functions[key] = wasip1.functions(self, module, widths)
-            found = self._wasi_functions[key].get(name)
+            found = self._wasi_module(module, widths).get(name)
             if type is None or (found is not None and (found.params, found.results) == type):
                 return found
         return None if type is None else wasip1.missing(module, name, *type)
+
+    def _wasi_module(self, module: str, widths: Widths) -> dict[str, HostFunction]:
+        """All functions of one, by name; made once."""
+        from . import wasip1
+
+        key = (module, widths)
+        if key not in self._wasi_functions:
+            self._wasi_functions[key] = wasip1.functions(self, module, widths)
+        return self._wasi_functions[key]
 
     def _wasix(
         self, module: str, name: str, type: tuple[bytes, bytes] | None
@@ -553,12 +559,17 @@ class Host:
         """wasix-libc's, if functions of preview1 are imported with 64-bit pointers."""
         from . import wasip1
 
-        narrow, wide = (wasip1.functions(self, wasip1.PREVIEW1, each) for each in (NARROW, LIBC))
+        narrow, wide = (self._wasi_module(wasip1.PREVIEW1, each) for each in (NARROW, LIBC))
         for (module, name), (params, _) in types.items():
             known = module == wasip1.PREVIEW1 and name in wide
             if known and params == wide[name].params != narrow[name].params:
                 return LIBC
         return WIDE
+
+    @property
+    def shown_process(self) -> int:
+        """The number that the guest is told: that of the child that it acts as, if it does."""
+        return (self.acting or self).process
 
     def is_directory(self, path: bytes) -> bool:
         """Whether there is a directory at an absolute guest path without ``..``: a mapping, what is

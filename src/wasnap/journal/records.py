@@ -113,6 +113,7 @@ class Interrupted(msgspec.Struct, kw_only=True, omit_defaults=True):
     entries: list[Entry] = []
     entry: int = 0
     stack_pointer: int | None = None
+    again: bool = False
 
 
 class StackRecord(Record, kw_only=True):

@@ -247,6 +247,7 @@ def _stack_record(world: World, member: Member, state: ThreadState) -> StackReco
                 entries=_entries_saved(was.entries),
                 entry=was.entry,
                 stack_pointer=was.stack_pointer,
+                again=was.again,
             )
             for was in state.interrupted
         ],
@@ -322,6 +323,7 @@ def _thread_state(
                 _entries(was.entries),
                 was.entry,
                 was.stack_pointer,
+                was.again,
             )
             for was in interrupted
         ),

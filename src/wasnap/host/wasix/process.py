@@ -32,7 +32,7 @@ class Process(process.Process):
 
     def proc_id(self, call: Call, pid: Ptr) -> None:
         """The number of this process: u32 at pid."""
-        call.memory.set_u32(pid, (self._host.acting or self._host).process)
+        call.memory.set_u32(pid, self._host.shown_process)
 
     def proc_parent(self, call: Call, pid: I32, parent: Ptr) -> None:
         """The number of a process's parent, 0 if it has none: u32 at parent. SRCH: there is no such

@@ -51,7 +51,7 @@ class Signals:
 
     def proc_signal(self, call: Call, pid: I32, sig: I32) -> None:
         """Send a signal to a process. Like kill. SRCH: there is no such process."""
-        if pid == (self._host.acting or self._host).process:
+        if pid == self._host.shown_process:
             self._send(call, call.thread, sig)
         elif call.progress is None:
             self._host.processes.signal(pid, sig, _name(sig))
